@@ -1,0 +1,310 @@
+"""The program as a whole: help, errors, the cache, what it imports, pipes and encodings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import click
+import pytest
+
+from mmalign import __version__, catalogue
+from mmalign.cli import COMMANDS, cli, reference
+from mmalign.cli.query import FACETS
+
+HEAVY = ("pydantic", "networkx", "rich", "yaml", "torch", "bibtexparser")
+
+
+def commands():
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {sub}", each) for sub, each in command.commands.items())
+
+
+def test_every_command_and_option_has_help():
+    found = dict(commands())
+    assert len(found) >= 16
+    for name, command in found.items():
+        assert command.help, name
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and name != "site serve":
+                assert parameter.help, (name, parameter.name)
+
+
+def test_the_reference_holds_every_command():
+    text = reference()
+    assert reference() == text
+    for name, command in commands():
+        assert f"# mmalign {name}\n" in text
+        assert f"Usage: mmalign {name} " in text
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.opts[0] in text
+
+
+def test_facet_options_are_the_facets_of_the_taxonomy(data_root):
+    keys = [facet["key"] for facet in catalogue.open_catalogue(str(data_root)).facets.values()]
+    assert sorted(FACETS) == sorted(keys)
+
+
+def test_version_and_help(mm):
+    assert mm("--version").stdout == f"mmalign, version {__version__}\n"
+    assert mm("--help").exit_code == 0
+    assert mm("-h").stdout == mm("--help").stdout
+
+
+def test_an_unknown_command_gets_the_nearest(mm):
+    result = mm("qurey")
+    assert result.exit_code == 2
+    assert "no command is called 'qurey'; did you mean query?" in result.stderr
+
+
+def test_a_root_without_data(mm, tmp_path):
+    result = mm("list", "papers", root=tmp_path)
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: {tmp_path} does not hold both papers/ and taxonomy/\n"
+
+
+def test_broken_records_are_one_line(mm, tree):
+    tree.edit("papers/lamp.yaml", "year: 2020", "yaer: 2020")
+    result = mm("list", "papers", root=tree.root)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: the records cannot be read: papers/lamp.yaml:")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+def test_unexpected_errors_are_one_line(mm, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a\nb")
+
+    monkeypatch.setattr("mmalign.cli.output.open_catalogue", fail)
+    result = mm("stats")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: RuntimeError: a b (set MMALIGN_DEBUG=1 to see where)\n"
+    monkeypatch.setenv("MMALIGN_DEBUG", "1")
+    assert isinstance(mm("stats").exception, RuntimeError)
+
+
+# --- validate
+
+
+def test_clean_records(mm, tree):
+    result = mm("validate", root=tree.root)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no problems\n")
+
+
+def test_problems_in_three_formats(mm, tree):
+    tree.edit("papers/lamp.yaml", "year: 2020", "yaer: 2020")
+    text = mm("validate", root=tree.root)
+    assert text.exit_code == 1
+    line = tree.line("papers/lamp.yaml", "yaer")
+    assert f"papers/lamp.yaml:{line}:1: S002" in text.stdout
+    assert text.stderr.endswith("problems\n")
+    rows = json.loads(mm("validate", "--json", root=tree.root).stdout)
+    assert {"S001", "S002"} <= {row["code"] for row in rows}
+    assert mm("validate", "--format", "github", root=tree.root).stdout.startswith("::error file=")
+
+
+def test_validate_one_file(mm, tree):
+    tree.edit("papers/lamp.yaml", "year: 2020", "yaer: 2020")
+    other = str(tree.root / "papers" / "blue-kite.yaml")
+    assert mm("validate", other, root=tree.root).exit_code == 0
+    assert mm("validate", str(tree.root / "papers"), root=tree.root).exit_code == 1
+    assert mm("validate", str(tree.root / "none.yaml"), root=tree.root).exit_code == 2
+
+
+# --- the cache
+
+
+def test_the_cache_follows_the_records(data, tree, cache_home):
+    assert [row["id"] for row in data("query", "--year", "2020", root=tree.root)] == ["plain-pairs"]
+    assert {path.suffix for path in (cache_home / "mmalign").iterdir()} == {".jsonl"}
+    tree.edit("papers/plain-pairs.yaml", "year: 2020", "year: 1999")
+    assert data("query", "--year", "2020", root=tree.root) == []
+    (tree.root / "papers" / "blue-kite.yaml").unlink()
+    assert len(data("list", "papers", root=tree.root)) == 3
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: b"",
+        lambda text: text[:-200],
+        lambda text: text.replace(b'"kind":"method"', b'"kind":"metho'),
+        lambda text: b"\xff\xfe" * 100,
+    ],
+)
+def test_a_damaged_cache_is_no_error(data, data_root, spoil):
+    before = data("list", "methods")
+    path = Path(catalogue.cache_file(catalogue.find_root(str(data_root))))
+    path.write_bytes(spoil(path.read_bytes()))
+    assert data("list", "methods") == before
+    assert data("show", "red-lantern")["id"] == "red-lantern"
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(data, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(data("list", "methods")) == 3
+
+
+def test_the_root_is_found_as_load_finds_it(data_root, monkeypatch):
+    from mmalign.load import find_root
+
+    monkeypatch.chdir(data_root / "papers")
+    assert catalogue.find_root() == str(find_root())
+    assert catalogue.find_root(str(data_root)) == str(find_root(data_root))
+
+
+# --- as a program
+
+
+def imported(program, *args: str) -> set[str]:
+    """Which of `HEAVY` a command imports."""
+    code = (
+        "import sys\nfrom mmalign.cli import main\ntry:\n    main()\nfinally:\n"
+        f"    print(*(m for m in {HEAVY!r} if m in sys.modules), file=sys.stderr)"
+    )
+    done = program(*args, code=code)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_a_warm_query_imports_nothing_heavy(program, data_root):
+    root = ("--root", str(data_root))
+    program(*root, "list", "methods")
+    for args in (
+        ("query", "--scenario", "hallucination", "--json"),
+        ("query", "objects"),
+        ("list", "papers"),
+        ("list", "papers", "--format", "md"),
+        ("show", "method:red-lantern"),
+        ("stats",),
+        ("tree",),
+    ):
+        assert imported(program, *root, *args) == set(), args
+
+
+def test_no_command_of_the_records_imports_torch(program, data_root):
+    root = ("--root", str(data_root))
+    for args in (
+        ("validate", str(data_root / "papers" / "lamp.yaml")),
+        ("graph", "--format", "csv"),
+        ("bib", "export"),
+        ("compare", "plain-pairs", "blue-kite"),
+        ("--help",),
+        ("run", "--help"),
+    ):
+        assert "torch" not in imported(program, *root, *args), args
+
+
+def test_a_warm_query_is_quick(program, data_root):
+    """Within a generous bound; the target (2x, in a quiet process) is checked by hand."""
+    args = ("--root", str(data_root), "query", "--scenario", "hallucination")
+
+    def quickest(*args: str, **options) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            program(*args, **options)
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+
+    floor = quickest(code="import click, json")
+    assert quickest(*args) < 3 * floor
+
+
+def test_a_closed_pipe_is_quiet(program, data_root, checkout):
+    done = program(
+        code="import subprocess, sys\n"
+        "p = subprocess.Popen([sys.executable, '-c', 'from mmalign.cli import main; main()', "
+        f"'--root', {str(data_root)!r}, 'graph'], stdout=subprocess.PIPE, stderr=subprocess.PIPE)\n"
+        "p.stdout.close()\nprint(p.stderr.read().decode(), p.wait())",
+    )
+    assert done.stdout == " 0\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_control_c_is_quiet(program, checkout):
+    code = (
+        "import os, signal\nimport mmalign.cli.output as o\n"
+        f"o.open_catalogue = lambda root: os.kill(os.getpid(), {int(signal.SIGINT)})\n"
+        "from mmalign.cli import main\nmain()"
+    )
+    done = program("stats", code=code)
+    assert done.returncode == 130
+    assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_poor_encodings(program, tree, encoding):
+    tree.edit("papers/lamp.yaml", "title: Lamp", "title: Lamp 灯 ≤ 5")
+    env = {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+    for args in (("show", "paper:lamp"), ("tree",), ("list", "papers"), ("bib", "export")):
+        done = program("--root", str(tree.root), *args, env=env, encoding=encoding)
+        assert done.returncode == 0, done.stderr
+    done = program("--root", str(tree.root), "show", "paper:lamp", "--json", env=env)
+    assert json.loads(done.stdout)["title"] == "Lamp 灯 ≤ 5"
+
+
+def test_lang_c(program, tree):
+    tree.edit("papers/lamp.yaml", "title: Lamp", "title: Lamp 灯")
+    env = {"LANG": "C", "LC_ALL": "C"}
+    done = program("--root", str(tree.root), "list", "papers", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- completion
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(mm, shell):
+    result = mm("completion", shell)
+    assert result.exit_code == 0
+    assert "_MMALIGN_COMPLETE" in result.stdout
+
+
+def complete(program, root: Path, *words: str) -> list[str]:
+    line = " ".join(("mmalign", "--root", str(root), *words))
+    code = "from mmalign.cli import cli; cli(prog_name='mmalign')"
+    env = {
+        "_MMALIGN_COMPLETE": "zsh_complete",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) + 2),
+    }
+    lines = program(code=code, env=env).stdout.splitlines()
+    return lines[1::3]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("sho",), ["show"]),
+        (("show", "red"), ["red-lantern"]),
+        (("list", "me"), ["methods"]),
+        (("query", "--scenario", "med"), ["medicine"]),
+        (("query", "--scenario", "'!med'"), ["!medicine"]),
+        (("query", "--benchmark", "be"), ["bench-one"]),
+        (("tree", "scen"), ["scenario"]),
+    ],
+)
+def test_completion_of_ids_and_terms(program, data_root, words, found):
+    assert complete(program, data_root, *words) == found
+
+
+def test_completion_is_silent_when_the_records_are_broken(program, tree):
+    tree.write("papers/lamp.yaml", "a: [")
+    assert complete(program, tree.root, "show", "red") == []
+
+
+def test_stdout_is_where_data_goes(program, data_root):
+    done = program("--root", str(data_root), "show", "red-lantern", "--json")
+    assert json.loads(done.stdout)["kind"] == "method"
+    assert done.stderr.startswith("note: ")

@@ -1,0 +1,90 @@
+"""Checking is about as fast as reading, and its time grows with the number of records.
+
+Ratios of times measured side by side, the best of several: a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+
+import yaml
+from mmalign import rules
+from mmalign.load import read
+
+RECORDS = 500
+SHAPE_LIMIT = 2.5
+"""Shape layer over `yaml.load` of the same files. The target is 1.5; this leaves room for noise."""
+RULES_LIMIT = 2.0
+"""Rules over `yaml.load`. The target is 1.0."""
+
+
+def generate(tree, count: int, start: int = 0) -> None:
+    """Write `count` distinct, clean records of the size of real ones."""
+    template = tree.read("papers/red-lantern.yaml").replace("doi: 10.1234/example.1\n", "")
+    for number in range(start, start + count):
+        text = template.replace("red-lantern", f"kite-{number}").replace("bench-one", f"b-{number}")
+        text = text.replace("2101.00001", f"{2000 + number // 50000:04d}.{number % 50000 + 20000}")
+        text = text.replace("lamp-7b", f"lamp-{number}").replace("anchor, 0", f"anchor, {number}")
+        model = f"models:\n  - id: lamp-{number}\n    name: L{number}\n    summary: A model.\n"
+        text = text.replace("\ndatasets:\n", f"\n{model}    modality: [image]\ndatasets:\n")
+        tree.write(f"papers/kite-{number}.yaml", text)
+
+
+def best(work: Callable[[], object], times: int = 3) -> float:
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def plain_yaml(root) -> None:
+    for path in [*root.glob("papers/*.yaml"), *root.glob("taxonomy/*.yaml")]:
+        yaml.load(path.read_bytes(), yaml.CSafeLoader)
+
+
+def all_rules(records) -> list:
+    kb = records.knowledge_base()
+    return list(rules.findings(kb, records, datetime.date(2026, 6, 1)))
+
+
+def test_shape_and_rules_cost_about_as_much_as_yaml(tree, record_property):
+    generate(tree, RECORDS)
+    records = read(tree.root)
+    assert len(records.papers) == RECORDS + 4
+    assert records.problems == []
+    assert all_rules(records) == []
+    floor = best(lambda: plain_yaml(tree.root))
+    shape = best(lambda: read(tree.root)) / floor
+    above = best(lambda: all_rules(records)) / floor
+    record_property("shape_over_yaml", round(shape, 2))
+    record_property("rules_over_yaml", round(above, 2))
+    print(f"shape {shape:.2f}x, rules {above:.2f}x of yaml.load ({floor:.2f} s)")
+    assert shape <= SHAPE_LIMIT
+    assert above <= RULES_LIMIT
+
+
+def test_time_is_linear(tree):
+    generate(tree, 100)
+    records = read(tree.root)
+    small = best(lambda: (read(tree.root), all_rules(records)))
+    generate(tree, 300, start=100)
+    records = read(tree.root)
+    large = best(lambda: (read(tree.root), all_rules(records)))
+    # 4 times the records; quadratic would be 16 times the time.
+    assert large / small < 8
+
+
+def test_time_is_linear_where_everything_is_wrong(tree):
+    generate(tree, 50)
+    ids = ", ".join(f"no-{number}" for number in range(2000))
+    for number in range(50):
+        file = f"papers/kite-{number}.yaml"
+        tree.edit(file, f"trains_on: [kite-{number}]", f"trains_on: [{ids}]")
+    start = time.perf_counter()
+    problems = tree.problems()
+    assert len(problems) == 100_000
+    assert time.perf_counter() - start < 30

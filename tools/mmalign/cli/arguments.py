@@ -1,0 +1,104 @@
+"""Ids, kinds and terms as arguments: resolving them, and completing them in a shell."""
+
+from __future__ import annotations
+
+import click
+
+from mmalign.catalogue import KINDS, LISTED, Catalogue, Unknown, nearest, open_catalogue
+from mmalign.cli.output import note
+
+PLURALS = {
+    "method": "methods", "dataset": "datasets", "benchmark": "benchmarks", "model": "models",
+    "framework": "frameworks", "paper": "papers", "term": "terms", "erratum": "errata",
+    "claim": "claims",
+}  # fmt: skip
+
+
+class Kind(click.ParamType):
+    """A kind, singular or plural; gives the singular."""
+
+    name = "kind"
+
+    def __init__(self, kinds: tuple[str, ...] = LISTED):
+        self.kinds = kinds
+
+    def convert(self, value, param, ctx):
+        wanted = value.lower()
+        for kind in self.kinds:
+            if wanted in (kind, PLURALS[kind]):
+                return kind
+        known = [PLURALS[kind] for kind in self.kinds]
+        near = nearest(wanted, [*known, *self.kinds])
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        self.fail(f"'{value}' is not one of {', '.join(known)}{hint}", param, ctx)
+
+    def shell_complete(self, ctx, param, incomplete):
+        from click.shell_completion import CompletionItem
+
+        return [
+            CompletionItem(PLURALS[kind])
+            for kind in self.kinds
+            if PLURALS[kind].startswith(incomplete)
+        ]
+
+
+class Name(click.ParamType):
+    """An id, alias or full name of an entry. Not looked up here: that needs the records."""
+
+    name = "id"
+
+    def __init__(self, kinds: tuple[str, ...] = KINDS):
+        self.kinds = kinds
+
+    def shell_complete(self, ctx, param, incomplete):
+        return complete(ctx, incomplete, self._names)
+
+    def _names(self, catalogue: Catalogue):
+        for kind in self.kinds:
+            for row in catalogue.rows(kind):
+                # A colon ends a word for bash, so that full names are completed for terms only.
+                yield row["id"], f"{kind}: {row['name']}"
+
+
+class TermName(click.ParamType):
+    """A term of one facet, `!` before it to exclude."""
+
+    name = "term"
+
+    def __init__(self, key: str):
+        self.key = key
+
+    def shell_complete(self, ctx, param, incomplete):
+        return complete(ctx, incomplete, self._names)
+
+    def _names(self, catalogue: Catalogue):
+        for facet in catalogue.facets.values():
+            if facet["key"] == self.key:
+                yield from ((term["id"], term["label"]) for term in facet["terms"])
+
+
+def complete(ctx: click.Context, incomplete: str, names):
+    from click.shell_completion import CompletionItem
+
+    sign = "!" if incomplete.startswith("!") else ""
+    try:
+        catalogue = open_catalogue(ctx.find_root().params.get("root"))
+        found = {name: help_ for name, help_ in names(catalogue)}
+    except Exception:  # a shell must not print errors while one types
+        return []
+    return [
+        CompletionItem(sign + name, help=help_)
+        for name, help_ in sorted(found.items())
+        if name.startswith(incomplete[len(sign) :])
+    ]
+
+
+def resolve(catalogue: Catalogue, name: str, kinds: tuple[str, ...] = KINDS) -> str:
+    """The full name that `name` means; a note on stderr names what else it could mean."""
+    try:
+        first, *others = catalogue.find(name, kinds)
+    except Unknown as error:
+        raise click.UsageError(str(error)) from None
+    if others:
+        note(f"'{name}' is taken as {first}; there is also {', '.join(others)}")
+    return first

@@ -1,0 +1,115 @@
+"""BibTeX of papers, written by bibtexparser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+JOURNALS = ("TMLR", "JMLR", "TPAMI", "IJCV", "TACL", "TNNLS", "TMM", "TIP", "Nature", "Science")
+_JOURNAL = re.compile(r"\b(Journal|Transactions|Letters|Magazine|Review)\b")
+_YEAR_AT_END = re.compile(r"[ ,]*\(?\b(?:19|20)\d\d\)?$")
+
+_ESCAPES = {
+    "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+    "<": "$<$", ">": "$>$",
+}  # fmt: skip
+
+_UNBALANCED = {"{": r"\textbraceleft{}", "}": r"\textbraceright{}"}
+
+
+def to_bibtex(papers: Iterable[Mapping]) -> str:
+    """Paper summaries (`mmalign.views.paper_summary`) as BibTeX; keys are the ids of papers.
+
+    Accents stay as they are (UTF-8). Names stand as given, `Given Family`; a name that BibTeX
+    would take apart, and the owner of a repository, is kept whole by braces. Capitals of acronyms
+    and names (`RLHF`, `LLaVA-RLHF`, `mDPO`) are protected; addresses stay unescaped, as the url
+    package wants them.
+    """
+    import bibtexparser
+    from bibtexparser.library import Library
+    from bibtexparser.model import Entry, Field
+
+    unique = {paper["id"]: paper for paper in papers}
+    if not unique:
+        return ""
+    library = Library()
+    for paper in unique.values():
+        fields = [Field(name, value) for name, value in _fields(paper).items() if value]
+        library.add(Entry(entry_type(paper), paper["id"], fields))
+    layout = bibtexparser.BibtexFormat()
+    layout.indent = "  "
+    layout.block_separator = "\n"
+    layout.trailing_comma = True
+    return bibtexparser.write_string(library, bibtex_format=layout).rstrip("\n") + "\n"
+
+
+def entry_type(paper: Mapping) -> str:
+    """`inproceedings`, `article`, or `misc` for what is on arXiv, OpenReview or GitHub only."""
+    venue = paper["venue"]
+    if (
+        paper.get("type") == "repository"
+        or _YEAR_AT_END.sub("", venue) in ("arXiv", "GitHub", "OpenReview", "Blog", "")
+        or re.search(r"\b(rejected|withdrawn|submission|under review|preprint|blog)\b", venue, re.I)
+    ):
+        return "misc"
+    if venue.startswith(JOURNALS) or _JOURNAL.search(venue):
+        return "article"
+    return "inproceedings"
+
+
+def _fields(paper: Mapping) -> dict[str, str | None]:
+    kind = entry_type(paper)
+    venue = paper["venue"]
+    arxiv, openreview = paper.get("arxiv"), paper.get("openreview")
+    address = (
+        f"https://arxiv.org/abs/{arxiv}"
+        if arxiv
+        else f"https://openreview.net/forum?id={openreview}"
+        if openreview
+        else paper.get("page") or paper.get("code")
+    )
+    whole = paper.get("type") == "repository"
+    return {
+        "title": protect(paper["title"]),
+        "author": " and ".join(_author(name, whole) for name in paper["authors"]),
+        "year": str(paper["year"]),
+        "booktitle": escape(venue) if kind == "inproceedings" else None,
+        "journal": escape(_YEAR_AT_END.sub("", venue)) if kind == "article" else None,
+        "howpublished": escape(venue) if kind == "misc" else None,
+        "eprint": arxiv,
+        "archivePrefix": "arXiv" if arxiv else None,
+        "doi": paper.get("doi"),
+        "url": address,
+    }
+
+
+def _author(name: str, whole: bool) -> str:
+    text = escape(name)
+    if whole or "," in name or re.search(r"\b(and|others)\b", name, re.I):
+        return f"{{{text}}}"
+    return text
+
+
+def escape(text: str) -> str:
+    """Text with the characters that LaTeX reads as commands escaped."""
+    # BibTeX counts escaped braces, too: only a text with as many of both can hold them.
+    balanced = text.count("{") == text.count("}")
+    braces = {"{": r"\{", "}": r"\}"} if balanced else _UNBALANCED
+    escapes = _ESCAPES | braces
+    return "".join(escapes.get(char, char) for char in " ".join(text.split()))
+
+
+def protect(title: str) -> str:
+    """A title, with words whose capitals carry meaning in braces."""
+    words = []
+    for word in title.split():
+        core = word.strip(".,:;!?()[]\"'`“”‘’")
+        start = word.find(core)
+        if core and any(char.isupper() for char in core[1:]):
+            before, after = word[:start], word[start + len(core) :]
+            word = f"{escape(before)}{{{escape(core)}}}{escape(after)}"
+        else:
+            word = escape(word)
+        words.append(word)
+    return " ".join(words)
