@@ -1,0 +1,49 @@
+"""What an objective is given: log-probabilities of responses under policy and reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class Scores:
+    """One response per row, response tokens only; log-probabilities, not rewards.
+
+    logps: (B, T) log pi_theta(y_t | image, prompt, y_<t), 0 where the mask is 0.
+    ref_logps: (B, T) the same under the frozen reference; None for reference-free objectives.
+    mask: (B, T) 1 on response tokens, else 0.
+    weights: (B, T) 1 on marked tokens (changed segments, thoughts), else 0; what a mark is worth and
+        how it is normalised is the loss's business.
+    """
+
+    logps: Tensor
+    ref_logps: Tensor | None
+    mask: Tensor
+    weights: Tensor | None = None
+
+    def log_ratio(self) -> Tensor:
+        """(B,) log pi_theta(y|x) - log pi_ref(y|x), summed over response tokens."""
+        return ((self.logps - self.ref_logps) * self.mask).sum(-1)
+
+
+@dataclass
+class PairBatch:
+    """The views of a batch of preference pairs; a script's VIEWS says which it needs."""
+
+    chosen: Scores  # y_w under the true image
+    rejected: Scores | None = None  # y_l under the true image
+    chosen_corrupt: Scores | None = None  # y_w under the negative image
+    rejected_corrupt: Scores | None = None  # y_l under the negative image
+    target: Scores | None = None  # a reference answer under the true image
+    views: dict[str, Scores] = field(default_factory=dict)  # further ones, named by the script
+    margin: Tensor | None = None  # (B,) annotated reward gap r_w - r_l
+    extra: dict[str, Tensor] = field(default_factory=dict)  # anything else, named by the script
+
+    def need(self, view: str) -> Scores:
+        """The view of that name. Raises ValueError when the batch does not hold it."""
+        scores = getattr(self, view, None) or self.views.get(view)
+        if scores is None:
+            raise ValueError(f"this objective needs the view '{view}', which the batch does not hold")
+        return scores

@@ -1,0 +1,152 @@
+"""DDPO (dense direct preference optimization), record `ddpo`, RLHF-V, arXiv:2312.00849.
+
+Equations 4 and 5 (section 3.1): DPO, with the score of an answer weighted towards the segments that a
+human corrected (y_c) and away from those left alone (y_u):
+
+    log pi(y|x) = 1/N [ sum_{y_i in y_u} log p(y_i|x,y_<i) + gamma sum_{y_i in y_c} log p(y_i|x,y_<i) ]
+    N = |y_u| + gamma |y_c|
+    L = -log sigma( beta log pi_theta(y_w|x)/pi_ref(y_w|x) - beta log pi_theta(y_l|x)/pi_ref(y_l|x) )
+
+Own: the objective and the data recipe: the rejected answer is the policy's own, the chosen one is the
+same answer with its hallucinated segments corrected by a human.
+
+Simplifications
+1. The human corrects object mentions of a caption; people corrected free text (section 2.2).
+2. Which tokens were corrected is found by comparing the two answers token by token, as the official
+   code does, not noted down while correcting.
+3. With beta 0.5 the paper's average leaves margins about N times smaller than a sum would: the lab
+   trains it at its own best rate.
+
+Official code: thunlp/Muffin@85d72b4b (the trainer that RLHF-V's readme runs)
+- muffin/train/trainers.py#L141-L150 divides by N only with `dpo_use_average`, which is off by default
+  and in the released command: `variant="code"` sums. N differs between answers, so this is no
+  rescaling of beta. The released command also has gamma 1.1 and beta 0.1 (paper: 5 and 0.5).
+- RLHF-V/RLAIF-V@83d917b2:utils/diff_lib.py#L150-L151 marks a changed span only when it is not empty on
+  both sides, after dropping matches of fewer than 3 tokens: pure insertions and deletions stay
+  unmarked. `Config(variant="code")` marks so; the paper's variant marks every token without partner.
+- Survey, Table 1: gamma stands outside of the logarithm of the sigmoid and on the unchanged tokens,
+  and there is no N. As printed (an indicator of a token around a ratio of sequences) it cannot be
+  computed; `variant="survey"` reads it as two log-sigmoids over disjoint tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from reference_impls.core.command_line import main
+from reference_impls.core.objectives import Variant, reward_metrics
+from reference_impls.core.pairs import row
+from reference_impls.core.settings import TrainSettings, lab
+
+RECORD = "ddpo"
+VIEWS = ("chosen", "rejected")
+LAB = lab(learning_rate=1e-3)
+PAPER = TrainSettings(
+    learning_rate=5e-7,  # section 4.1
+    epochs=7,  # section 4.1
+    batch_size=32,  # section 4.1
+    warmup_ratio=0.1,  # appendix, implementation details
+)
+ABLATIONS = {"no segment weight": {"gamma": 1.0}}
+RATES = (3e-4, 1e-3, 3e-3)  # averaged margins are small: section "Simplifications", 3
+EXPECTATIONS = (
+    ("reduces-hallucination", "DDPO lowers the base's CHAIR_i.",
+     "chair_i", "lower", "ddpo", "base", "best"),
+    ("better-than-dpo", "DDPO hallucinates less than DPO on the same corrections.",
+     "chair_i", "lower", "ddpo", "dpo", "best"),
+    ("segment-weight-helps", "Without the weight on corrected segments it hallucinates more.",
+     "chair_i", "higher", "no segment weight", "ddpo", "best"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config:
+    """The paper's values."""
+
+    beta: float = 0.5  # section 4.1
+    gamma: float = 5.0  # section 4.1
+    smallest_match: int = 3  # official code: min_match_size of utils/diff_lib.py
+    variant: Variant = "paper"
+
+
+def make_pairs(world, policy, annotators, cfg: Config) -> list[dict]:
+    """The policy's description, and the same one corrected; answers without a correction are left out."""
+    prompts = [world.rules.CAPTION_PROMPT] * len(world.scenes)
+    answers = policy.answer(prompts, world.images, temperature=1.0)
+    corrected = [
+        annotators.human.correct(scene, answer)
+        for scene, answer in zip(world.scenes, answers, strict=True)
+    ]
+    return [
+        row(image, prompt, chosen=better, rejected=answer)
+        for image, prompt, better, answer in zip(
+            world.images, prompts, corrected, answers, strict=True
+        )
+        if better != answer
+    ]
+
+
+def marks(chosen: list[int], rejected: list[int], cfg: Config) -> tuple[list[int], list[int]]:
+    """1 on the tokens that the correction changed, for both answers; token ids in, lists out."""
+    matcher = SequenceMatcher(None, chosen, rejected, autojunk=False)
+    smallest = cfg.smallest_match if cfg.variant == "code" else 1
+    blocks = [block for block in matcher.get_matching_blocks() if block.size >= smallest]
+    changed = [1] * len(chosen), [1] * len(rejected)
+    for block in blocks:
+        changed[0][block.a : block.a + block.size] = [0] * block.size
+        changed[1][block.b : block.b + block.size] = [0] * block.size
+    if cfg.variant == "code":
+        _unmark_one_sided(blocks, *changed)
+    return changed
+
+
+def _unmark_one_sided(blocks, chosen: list[int], rejected: list[int]) -> None:
+    """The official code's rule: a span with nothing opposite it is not marked."""
+    a = b = 0
+    ends = [(block.a, block.b, block.size) for block in blocks] + [(len(chosen), len(rejected), 0)]
+    for next_a, next_b, size in ends:
+        if next_a == a or next_b == b:
+            chosen[a:next_a], rejected[b:next_b] = [0] * (next_a - a), [0] * (next_b - b)
+        a, b = next_a + size, next_b + size
+
+
+def weighted_log_ratio(scores, cfg: Config) -> Tensor:
+    """(B,) log-ratio with gamma on marked tokens; divided by N unless as in the official code."""
+    weights = scores.mask * torch.where(scores.weights > 0, cfg.gamma, 1.0).to(scores.logps.dtype)
+    total = (weights * (scores.logps - scores.ref_logps)).sum(-1)
+    return total if cfg.variant == "code" else total / weights.sum(-1).clamp(min=1)
+
+
+def loss(batch, cfg: Config):
+    """(B,) losses. `weights` of both views: 1 on corrected tokens."""
+    chosen, rejected = batch.need("chosen"), batch.need("rejected")
+    if cfg.variant == "survey":
+        return _survey_loss(chosen, rejected, cfg)
+    chosen_reward = cfg.beta * weighted_log_ratio(chosen, cfg)
+    rejected_reward = cfg.beta * weighted_log_ratio(rejected, cfg)
+    return -logsigmoid(chosen_reward - rejected_reward), reward_metrics(chosen_reward, rejected_reward)
+
+
+def _survey_loss(chosen, rejected, cfg: Config):
+    """Table 1 as far as it can be read: ell(beta D_c) + gamma ell(beta D_u), D over tokens of a kind."""
+
+    def ratio(scores, kept):
+        return (scores.mask * kept * (scores.logps - scores.ref_logps)).sum(-1)
+
+    losses = torch.zeros_like(chosen.logps[:, 0])
+    for changed, factor in ((True, 1.0), (False, cfg.gamma)):
+        kept = [(s.weights > 0).eq(changed).to(s.logps.dtype) for s in (chosen, rejected)]
+        there = (chosen.mask * kept[0]).sum(-1) + (rejected.mask * kept[1]).sum(-1) > 0
+        margin = cfg.beta * (ratio(chosen, kept[0]) - ratio(rejected, kept[1]))
+        losses = losses - factor * logsigmoid(margin) * there
+    rewards = cfg.beta * chosen.log_ratio(), cfg.beta * rejected.log_ratio()
+    return losses, reward_metrics(*rewards)
+
+
+if __name__ == "__main__":
+    main(__file__)

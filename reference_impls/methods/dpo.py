@@ -1,0 +1,55 @@
+"""DPO (Direct Preference Optimization), record `dpo`, arXiv:2305.18290: the baseline.
+
+Equation 7:
+
+    L = -log sigma( beta log pi_theta(y_w|x)/pi_ref(y_w|x) - beta log pi_theta(y_l|x)/pi_ref(y_l|x) )
+
+Own: the objective. In the lab it is the second row of every table, trained on the method's own pairs.
+
+Simplifications
+1. Pairs: two sampled answers to each image, ordered by a human of stated error rate; the paper's own
+   tasks are text only.
+2. AdamW, where the official code defaults to RMSprop (config/config.yaml at f8b8c0f4).
+
+Official code: eric-mitchell/direct-preference-optimization@f8b8c0f4:trainers.py#L45-L87 computes the
+paper's equation, and the survey prints it: the three variants coincide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reference_impls.core.command_line import main
+from reference_impls.core.objectives import Variant
+from reference_impls.core.objectives import dpo as loss
+from reference_impls.core.pairs import sampled_pairs
+from reference_impls.core.settings import TrainSettings, lab
+
+RECORD = "dpo"
+VIEWS = ("chosen", "rejected")
+LAB = lab(learning_rate=3e-5)
+PAPER = TrainSettings(
+    learning_rate=5e-7,  # official config/config.yaml: lr
+    epochs=1,  # official config/config.yaml: n_epochs
+    batch_size=64,  # official config/config.yaml: batch_size; section 6 of the paper: the same
+    warmup_ratio=0.05,  # official: 150 steps
+)
+ABLATIONS: dict[str, dict] = {}
+
+
+@dataclass(frozen=True)
+class Config:
+    """DPO's only hyperparameter."""
+
+    beta: float = 0.1  # appendix B: beta = 0.1 unless noted
+    variant: Variant = "paper"
+
+
+def make_pairs(world, policy, annotators, cfg: Config) -> list[dict]:
+    return sampled_pairs(world, policy, annotators.human)
+
+
+__all__ = ["Config", "loss", "make_pairs"]
+
+if __name__ == "__main__":
+    main(__file__)

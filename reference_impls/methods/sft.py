@@ -1,0 +1,43 @@
+"""SFT (supervised fine-tuning on the chosen answers), record `sft`: the baseline without preferences.
+
+    L = -1/|y_w| sum_t log pi_theta(y_w,t | x, y_w,<t)
+
+Own: nothing. In the lab it is the first row of every table: what the chosen answers alone teach.
+
+Simplifications
+1. Pairs as for DPO; the rejected answers are not looked at.
+
+Official code: eric-mitchell/direct-preference-optimization@f8b8c0f4:trainers.py#L258-L262 sums over an
+answer's tokens (`variant="code"`); TRL averages over all tokens of a batch. The survey has no equation:
+survey = paper, the mean per answer (as MPO's equation 8).
+"""
+
+from __future__ import annotations
+
+from reference_impls.core.command_line import main
+from reference_impls.core.objectives import SftConfig as Config
+from reference_impls.core.objectives import sft as loss
+from reference_impls.core.pairs import sampled_pairs
+from reference_impls.core.settings import TrainSettings, lab
+
+RECORD = "sft"
+VIEWS = ("chosen",)
+REFERENCE = False  # nothing in the objective asks for the reference model
+LAB = lab(learning_rate=3e-5)
+PAPER = TrainSettings(
+    learning_rate=5e-7,  # official config/config.yaml: lr, for SFT too
+    epochs=1,  # official config/config.yaml: n_epochs
+    batch_size=64,  # official config/config.yaml: batch_size
+    warmup_ratio=0.05,  # official: 150 steps
+)
+ABLATIONS: dict[str, dict] = {}
+
+
+def make_pairs(world, policy, annotators, cfg: Config) -> list[dict]:
+    return sampled_pairs(world, policy, annotators.human)
+
+
+__all__ = ["Config", "loss", "make_pairs"]
+
+if __name__ == "__main__":
+    main(__file__)

@@ -1,0 +1,57 @@
+"""The docs site: `pages(kb, results)` makes its pages as Markdown, and touches nothing else.
+
+The pages are plain data, so any site generator can have them: mkdocs through `hook.py`, another one
+through `mmalign site build --out DIR`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from mmalign.kb import KnowledgeBase
+from mmalign.site import entries, fragments, indexes, method, taxonomy
+from mmalign.site.atlas import Atlas, path_of
+from mmalign.site.parts import join
+from mmalign.site.text import front_matter
+
+
+def pages(
+    kb: KnowledgeBase,
+    results: Iterable[Mapping] = (),
+    hand_written: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Path -> Markdown of every generated page, in the order of paths.
+
+    `results` are the parsed files of reference_impls/results. Of the `hand_written` pages (path ->
+    Markdown) those come back that hold marks of `mmalign.site.fragments`, filled in.
+    """
+    atlas = Atlas(kb, results)
+    made: dict[str, str] = {}
+    for node in kb.nodes():
+        render = {"method": method.render, "term": taxonomy.term} | entries.RENDER
+        made[path_of(node.ref)] = render[node.kind](atlas, node)
+    for kind in indexes.COLUMNS:
+        made[path_of(f"{kind}:index")] = indexes.index(atlas, kind)
+    for facet in kb.facets.values():
+        made[f"terms/{facet.id}/index.md"] = taxonomy.facet(atlas, facet)
+    made["terms/index.md"] = taxonomy.overview(atlas)
+    made["errata.md"] = indexes.errata(atlas)
+    made["lab/results.md"] = indexes.results(atlas)
+    made["reference/cli.md"] = command_line()
+    for path, text in (hand_written or {}).items():
+        filled = fragments.fill(atlas, path, text)
+        if filled != text:
+            made[path] = filled
+    return dict(sorted(made.items()))
+
+
+def command_line() -> str:
+    """The help of every command."""
+    from mmalign.cli import reference
+
+    return join(
+        front_matter("Command line", "Every command of mmalign and its options."),
+        "# Command line",
+        "Made from the program's own help. Data goes to stdout, notes to stderr.\n{ .lead }",
+        reference(),
+    )

@@ -1,0 +1,134 @@
+"""Where every node has its page, and links between pages."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from functools import cached_property
+
+from mmalign import graph
+from mmalign.kb import COLLECTIONS, KnowledgeBase, Node
+from mmalign.model import KINDS
+from mmalign.site.text import attribute, escape
+
+FOLDERS = {**COLLECTIONS, "paper": "papers"}
+"""Kind -> folder of its pages; a term is at terms/<facet>/<id>."""
+
+LABELS = {
+    "method": ("Method", "Methods"),
+    "dataset": ("Dataset", "Datasets"),
+    "benchmark": ("Benchmark", "Benchmarks"),
+    "model": ("Model", "Models"),
+    "framework": ("Framework", "Frameworks"),
+    "paper": ("Paper", "Papers"),
+    "term": ("Term", "Taxonomy"),
+}
+"""Kind -> its name for one and for many."""
+
+
+def path_of(ref: str) -> str:
+    """Page of a full name: `method:mdpo` is at `methods/mdpo.md`."""
+    kind, _, name = ref.partition(":")
+    return f"terms/{name}.md" if kind == "term" else f"{FOLDERS[kind]}/{name}.md"
+
+
+class Atlas:
+    """The knowledge base and the lab's results, with the lookups that pages need."""
+
+    def __init__(self, kb: KnowledgeBase, results: Iterable[dict] = ()):
+        self.kb = kb
+        self.nodes: dict[str, Node] = {node.ref: node for node in kb.nodes()}
+        self.results: dict[str, list[dict]] = {}
+        for result in sorted(results, key=lambda r: (r["method"], r["world"], r["world_version"])):
+            self.results.setdefault(result["method"], []).append(result)
+
+    @cached_property
+    def incoming(self) -> dict[tuple[str, str], list[str]]:
+        """(relation, target) -> sources, full names. `starts_from` is base_models."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for edge in graph.edges(self.kb):
+            found.setdefault((edge.relation, edge.target), []).append(edge.source)
+        for method in self.kb.methods.values():
+            for model in dict.fromkeys(method.base_models):
+                sources = found.setdefault(("starts_from", f"model:{model}"), [])
+                sources.append(f"method:{method.id}")
+        return found
+
+    def sources(self, relation: str, target: str) -> list[str]:
+        """Full names of the nodes whose `relation` edge ends at `target`."""
+        return self.incoming.get((relation, target), [])
+
+    @cached_property
+    def carriers(self) -> dict[str, list[str]]:
+        """Full name of a term -> entries that carry it themselves (not a narrower one)."""
+        found: dict[str, list[str]] = {}
+        for node in self.nodes.values():
+            if node.kind in ("term", "paper"):
+                continue
+            for facet in self.kb.facets:
+                for term in self.kb.facet_values(node, facet):
+                    found.setdefault(f"term:{facet}/{term}", []).append(node.ref)
+        return found
+
+    def carriers_below(self, facet: str, term: str) -> list[str]:
+        """Entries that carry a term or one below it, in the order of kinds and ids."""
+        found = {
+            ref
+            for each in self.kb.term_closure(facet, term)
+            for ref in self.carriers.get(f"term:{facet}/{each}", ())
+        }
+        return [ref for ref in self.nodes if ref in found]
+
+    def resolve(self, id_: str, kinds: Iterable[str] = KINDS, but: str = "") -> str | None:
+        """Full name of a bare id, in the order of `KINDS`; never `but` itself."""
+        refs = (f"{kind}:{id_}" for kind in kinds)
+        return next((ref for ref in refs if ref in self.nodes and ref != but), None)
+
+
+class Page:
+    """Links as seen from one page."""
+
+    def __init__(self, atlas: Atlas, path: str):
+        self.atlas, self.path = atlas, path
+
+    def to(self, path: str, label: str, classes: str = "") -> str:
+        """A link to another page of the site (`path` may end in #anchor); label is Markdown."""
+        file, hash_, anchor = path.partition("#")
+        target = posixpath.relpath(file, posixpath.dirname(self.path) or ".")
+        suffix = f"{{ {classes} }}" if classes else ""
+        return f"[{label}]({target}{hash_}{anchor}){suffix}"
+
+    def link(self, ref: str | None, label: str = "", classes: str = "") -> str:
+        """A link to a node's page; only its name if there is no such node."""
+        node = self.atlas.nodes.get(ref or "")
+        if node is None:
+            return escape(label or (ref or "").rpartition(":")[2].rpartition("/")[2])
+        shown = escape(label or node.name)
+        if ref and path_of(ref) == self.path:
+            return f"**{shown}**"
+        return self.to(path_of(node.ref), shown, classes)
+
+    def links(self, kind: str, ids: Iterable[str]) -> str:
+        """Links to entries of one kind, with commas."""
+        return ", ".join(self.link(f"{kind}:{id_}") for id_ in dict.fromkeys(ids))
+
+    def refs(self, refs: Iterable[str]) -> str:
+        return ", ".join(self.link(ref) for ref in dict.fromkeys(refs))
+
+    def chip(self, facet: str, term: str) -> str:
+        """A term as a small label that leads to its page."""
+        return self.link(f"term:{facet}/{term}", classes=f".chip .{facet.replace('_', '-')}")
+
+    def chips(self, node: Node, facet: str) -> str:
+        return " ".join(self.chip(facet, term) for term in self.atlas.kb.facet_values(node, facet))
+
+    def crumbs(self, *steps: tuple[str, str]) -> str:
+        """Where this page belongs: (path, label) pairs, outermost first."""
+        shown = " / ".join(self.to(path, escape(label)) for path, label in steps)
+        return f"{shown}\n{{ .crumbs }}"
+
+
+def badge(text: str, kind: str = "", title: str = "") -> str:
+    """A small mark that is no link."""
+    hint = f' title="{attribute(title)}"' if title else ""
+    return f'<span class="badge {kind or text}"{hint}>{escape(text)}</span>'

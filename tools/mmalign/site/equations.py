@@ -1,0 +1,60 @@
+"""Equations as MathML, made when the pages are written: a browser needs no script to show them."""
+
+from __future__ import annotations
+
+import functools
+import html
+import re
+
+from mmalign.latex import to_mathml
+from mmalign.site.text import fence
+
+# Between tags, Markdown would still read these (a bar ends a cell of a table).
+_TEXT = re.compile(r">([^<]+)<")
+_WORD = re.compile(r'(?:<mi mathvariant="normal">[^<&]</mi>){2,}')
+# As in TeX, thin spaces between a function and its neighbours.
+_FUNCTION = re.compile(r"<mi>(?:log|ln|exp|max|min|argmax|argmin)</mi>")
+_SPECIAL = re.compile(r"[\\`*_{}\[\]|~^]")
+
+
+@functools.lru_cache(maxsize=8192)
+def mathml(latex: str, display: str = "block") -> str:
+    """MathML on one line. An equation that cannot be converted is shown as its LaTeX, as code."""
+    try:
+        made = " ".join(to_mathml(latex, display).split())
+    except Exception:  # latex2mathml has no common base class; `mmalign validate` says what is wrong
+        return f"<code>{_quiet(html.escape(latex))}</code>"
+    made = _WORD.sub(_joined, made)
+    made = _FUNCTION.sub(r'<mspace width="0.17em" />\g<0><mspace width="0.17em" />', made)
+    return _TEXT.sub(lambda match: f">{_quiet(match[1])}<", made)
+
+
+def _joined(match: re.Match) -> str:
+    """Upright letters that stand side by side are one word."""
+    return f"<mi>{''.join(re.findall(r'>([^<]+)<', match[0]))}</mi>"
+
+
+def _quiet(text: str) -> str:
+    return _SPECIAL.sub(lambda match: f"&#{ord(match.group())};", " ".join(text.split()))
+
+
+def inline(latex: str) -> str:
+    return mathml(latex, "inline")
+
+
+def block(latex: str) -> str:
+    """A display equation that scrolls by itself where the page is too narrow for it.
+
+    The tag comes first on its line, so that Markdown leaves all of it alone; a search for words
+    has nothing to find in it.
+    """
+    return f'<div class="equation" tabindex="0" data-search-exclude>{mathml(latex)}</div>'
+
+
+def source(latex: str) -> str:
+    """The LaTeX to copy, folded away."""
+    body = fence(latex, "latex")
+    return (
+        '<details class="source" data-search-exclude markdown>\n<summary>LaTeX</summary>\n\n'
+        f"{body}\n\n</details>"
+    )

@@ -1,0 +1,175 @@
+"""Sections that the pages of several kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mmalign.export.bibtex import to_bibtex
+from mmalign.kb import Node
+from mmalign.model import Erratum, Evidence, Paper, SurveyPlace
+from mmalign.site.atlas import Page, badge
+from mmalign.site.text import code, escape, external, fence, linked, shown_url, table
+from mmalign.views import paper_summary
+
+SURVEY = "2503.14504"
+
+
+def join(*parts: str) -> str:
+    """Parts of a page with blank lines between; empty ones vanish."""
+    return "\n\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"
+
+
+def section(title: str, anchor: str, *parts: str, search: bool = True) -> str:
+    """A second-level section, or nothing if it has no content."""
+    body = [part for part in parts if part.strip()]
+    if not body:
+        return ""
+    excluded = "" if search else " data-search-exclude"
+    return join(f"## {title} {{ #{anchor}{excluded} }}", *body)
+
+
+def facts(rows: Iterable[tuple[str, str]], kind: str = "") -> str:
+    """Label and value side by side; rows without a value vanish. `kind` is a CSS class."""
+    rows = [(label, value) for label, value in rows if value]
+    if not rows:
+        return ""
+    lines = ["| | |", "| --- | --- |", *(f"| {label} | {value} |" for label, value in rows)]
+    classes = f"facts {kind}".strip()
+    return f'<div class="{classes}" markdown>\n\n' + "\n".join(lines) + "\n\n</div>"
+
+
+def bullets(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items if item)
+
+
+def survey_place(place: SurveyPlace | None) -> str:
+    if place is None:
+        return ""
+    words = []
+    if place.sections:
+        words.append(f"section{'s' * (len(place.sections) > 1)} {', '.join(place.sections)}")
+    if place.tables:
+        words.append(f"Table {', '.join(map(str, place.tables))}")
+    if place.figures:
+        words.append(f"Figure {', '.join(map(str, place.figures))}")
+    if place.reference:
+        words.append(f"reference [{place.reference}]")
+    return external("; ".join(words), f"https://arxiv.org/abs/{SURVEY}") if words else ""
+
+
+def paper_links(paper: Paper) -> str:
+    """Where a paper can be read and its code had."""
+    found = []
+    if paper.arxiv:
+        found.append(external(f"arXiv {paper.arxiv}", f"https://arxiv.org/abs/{paper.arxiv}"))
+    if paper.openreview:
+        url = f"https://openreview.net/forum?id={paper.openreview}"
+        found.append(external("OpenReview", url))
+    if paper.doi:
+        found.append(external("DOI", f"https://doi.org/{paper.doi}"))
+    if paper.page:
+        found.append(external("project page", paper.page))
+    return " · ".join(found)
+
+
+def code_link(paper: Paper) -> str:
+    if not paper.code:
+        return ""
+    licence = f" (licence: {escape(paper.licence)})" if paper.licence else ""
+    return shown_url(paper.code) + licence
+
+
+def authors(paper: Paper, most: int = 0) -> str:
+    names = paper.authors
+    if most and len(names) > most:
+        return escape(", ".join(names[:most])) + " and others"
+    return escape(", ".join(names))
+
+
+def names_of(node: Node) -> str:
+    aliases = getattr(node.entry, "aliases", ())
+    return escape(", ".join(aliases)) if aliases else ""
+
+
+def related(page: Page, node: Node) -> str:
+    kinds = {"kinds": ("paper",)} if node.kind == "paper" else {}
+    refs = [page.atlas.resolve(id_, but=node.ref, **kinds) for id_ in node.entry.related]
+    return page.refs(ref for ref in refs if ref)
+
+
+def citation(*papers: Paper | None) -> str:
+    found = [paper_summary(paper) for paper in papers if paper is not None]
+    if not found:
+        return ""
+    return section("Cite", "cite", fence(to_bibtex(found), "bibtex"), search=False)
+
+
+def errata(page: Page, node: Node) -> str:
+    """The errors that name this node, as a list that leads to the errata page."""
+    items = []
+    for item in page.atlas.kb.errata_about(node):
+        if node.kind not in ("paper", "term") and node.ref not in item.about:
+            # An entry shows its paper's errata only if they name no other entry of it.
+            entries = [ref for ref in item.about if not ref.startswith("paper:")]
+            if entries:
+                continue
+        place = page.to(f"errata.md#{item.id}", escape(item.where))
+        items.append(f"{badge(item.severity)} {place}: {escape(item.correct)}")
+    return section("Errata", "errata", bullets(items))
+
+
+def erratum(page: Page, item: Erratum) -> str:
+    """One erratum in full."""
+    about = []
+    for ref in item.about:
+        node = page.atlas.nodes.get(ref)
+        about.append(page.link(ref) if node else code(ref))
+    quote = f"“{escape(item.quote)}” " if item.quote else ""
+    rows = [
+        ("says", escape(item.says)),
+        ("correct is", escape(item.correct)),
+        ("proof", f"{quote}{linked(item.proof)}"),
+        ("about", ", ".join(about)),
+    ]
+    lines = [f"**{label}**{{ .label }} {value}" for label, value in rows if value]
+    return "\n".join(
+        [
+            '<div class="erratum" markdown>',
+            "",
+            f"{badge(item.severity)} [{escape(item.where)}](#{item.id})"
+            f" <small>checked {item.checked}</small>",
+            f"{{ #{item.id} .place }}",
+            "",
+            "\n\n".join(lines),
+            "",
+            "</div>",
+        ]
+    )
+
+
+def evidence(items: Iterable[Evidence], prefix: str = "") -> str:
+    """Where the facts of a page were read. Of an entry's page, `prefix` begins the paths of its
+    fields; it is left out, and so are the paths of other entries.
+    """
+    rows = []
+    whole = (prefix[:-1], prefix.partition(".")[0])
+    for item in items:
+        paths = ["everything" if path in whole else path for path in item.for_]
+        if prefix:
+            own = [path for path in paths if path.startswith((prefix, "everything"))]
+            paths = [path.removeprefix(prefix) for path in own]
+        fields = ", ".join(code(path) for path in dict.fromkeys(paths))
+        note = f"<br><small>{escape(item.note)}</small>" if item.note else ""
+        rows.append([badge(item.status), fields, linked(item.source) + note, date(item.checked)])
+    if not rows:
+        return ""
+    body = table(["Status", "Covers", "Read at", "Checked"], rows)
+    return section("Evidence", "evidence", body, search=False)
+
+
+def date(day: str) -> str:
+    return f'<span class="date">{escape(day)}</span>'
+
+
+def record_path(paper: Paper | None) -> str:
+    return code(f"papers/{paper.id}.yaml") if paper else ""
