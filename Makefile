@@ -15,7 +15,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check
 LIGHT := .venv/.light
 TRAIN := .venv/.train-$(shell printf '%s' '$(TORCH)' | tr -c 'A-Za-z0-9.\n' '-')
 TEST := .venv/.test
-HAS_BROWSER = command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
+HAS_BROWSER := { { for name in $(BROWSERS); do command -v $$name; done; } | grep -q .; }
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test serve site lint clean browser
@@ -37,7 +38,7 @@ setup: $(LIGHT)
 # One recipe with steps in a row, so that -j cannot mix them up.
 demo:
 	@echo "[1/6] Installing the command line and the site builder into .venv"
-	@$(MAKE) --no-print-directory $(LIGHT)
+	@$(MAKE) -s --no-print-directory $(LIGHT)
 	@echo "[2/6] Checking the records: mmalign validate"
 	@$(BIN)/mmalign validate
 	@echo
@@ -52,7 +53,7 @@ demo:
 	@$(BIN)/mmalign site build
 	@echo
 	@echo "[5/6] Installing $(TORCH) and the training libraries (the longest download)"
-	@$(MAKE) --no-print-directory $(TRAIN)
+	@$(MAKE) -s --no-print-directory $(TRAIN)
 	@echo
 	@echo "[6/6] Training mDPO beside its baselines on the CPU: mmalign run mdpo"
 	@$(BIN)/mmalign run mdpo
@@ -61,9 +62,9 @@ demo:
 
 test:
 	@echo "[1/3] Installing what the tests need"
-	@$(MAKE) --no-print-directory $(TEST)
+	@$(MAKE) -s --no-print-directory $(TEST)
 	@echo "[2/3] Looking for a browser"
-	@$(MAKE) --no-print-directory browser
+	@$(MAKE) -s --no-print-directory browser
 	@echo "[3/3] Running the tests"
 	@if $(HAS_BROWSER); then $(BIN)/python -m pytest -q $(PYTEST_ARGS); \
 	else $(BIN)/python -m pytest -q -m "not browser" $(PYTEST_ARGS); fi
@@ -92,9 +93,11 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "error: $(PYTHON) cannot make virtual environments; on Debian or Ubuntu:" >&2; \
 	  echo "  apt-get install python3-venv" >&2; exit 1; }
+	@echo "making .venv"
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 $(LIGHT): pyproject.toml | $(BIN)/python
+	@echo "installing the command line and the site builder"
 	@$(PIP) --quiet --editable '.[site]'
 	@touch $@
 
@@ -107,6 +110,7 @@ $(TRAIN): pyproject.toml | $(LIGHT)
 	@touch $@
 
 $(TEST): pyproject.toml | $(TRAIN)
+	@echo "installing the test tools"
 	@$(PIP) --quiet --editable '.[site,train,dev]'
 	@touch $@
 

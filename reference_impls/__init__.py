@@ -1,1 +1,1 @@
-"""Reference implementations: one script per catalogued alignment method, and the core they share."""
+"""Reference implementations: one script per catalogued method, and their core."""

@@ -2,13 +2,12 @@
 
 `python -m reference_impls.study mdpo` trains base, SFT, DPO (GRPO), the method and each of its
 ablations on the method's own data, at every rate of one grid, and writes
-`reference_impls/results/mdpo.json`. A run that is done is not done again, so a study can be stopped at
-any time and started anew with the same command.
+`reference_impls/results/mdpo.json`. A run that is done is not done again, so a study can be
+stopped at any time and started anew with the same command.
 
-Each row's rate is the one with the lowest CHAIR (for reinforcement the highest counting accuracy) on
-the validation split, out of the rates that keep at least nine tenths of the base's recall. The table
-is of the test split. No order is required of the rows; the verdicts say what came out.
-"""
+Each row's rate is the one with the lowest CHAIR on the validation split, out of the rates that
+keep at least nine tenths of the base's recall; reinforcement has one rate, its script's. The
+table is of the test split. No order is required of the rows; the verdicts say what came out."""
 
 from __future__ import annotations
 
@@ -25,19 +24,19 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
-PAIR_RATES = (3e-5, 1e-4, 3e-4)
-GROUP_RATES = (2e-4,)
+PAIR_RATES = (1e-4, 3e-4)
 SEEDS = (1, 2, 3)
-SPLITS = ("validation", "test")
 
 
 def one(method: str, row: str, rate: float, seed: int, work: str) -> dict:
-    """Train one row at one rate and seed; its metrics on both splits. Runs in a process of its own."""
+    """Train one row at one rate and seed; its metrics on both splits. Runs in a process of its
+    own."""
     import torch
 
     torch.set_num_threads(1)
     from reference_impls.core import experiment
     from reference_impls.core.command_line import quiet_libraries
+    from reference_impls.core.policy import Policy
     from reference_impls.core.worlds import scenes
 
     quiet_libraries()
@@ -58,11 +57,18 @@ def one(method: str, row: str, rate: float, seed: int, work: str) -> dict:
             if not experiment.is_group(trained):
                 settings = dataclasses.replace(settings, batch_size=trained.LAB.batch_size)
         model = run.train(trained, cfg, rows, settings, run.output)
-    metrics = {}
-    for split in SPLITS:
-        run.split = split
-        metrics[split] = run.measure(model, run.held_out(rows)[0])
-    return metrics
+    metrics = run.measure(model, run.held_out(rows)[0])
+    return {"validation": tuning_metrics(Policy(model, run.processor)), "test": metrics}
+
+
+def tuning_metrics(policy) -> dict[str, float]:
+    """What a rate is chosen by: CHAIR and recall of captions of the validation split."""
+    from reference_impls.core.evaluation import HELD_OUT_SCENES
+    from reference_impls.core.worlds import DrawnWorld, scenes
+
+    world = DrawnWorld(scenes, "validation", HELD_OUT_SCENES, 0)
+    captions = policy.answer([scenes.CAPTION_PROMPT] * len(world.scenes), world.images)
+    return scenes.chair(world.scenes, captions)
 
 
 def jobs(script, rates: dict[str, tuple[float, ...]]) -> list[tuple[str, float, int]]:
@@ -71,15 +77,13 @@ def jobs(script, rates: dict[str, tuple[float, ...]]) -> list[tuple[str, float, 
     return found + [(row, r, seed) for seed in SEEDS for row, rs in rates.items() for r in rs]
 
 
-def best_rate(done: dict, row: str, rates: tuple[float, ...], group: bool) -> float:
+def best_rate(done: dict, row: str, rates: tuple[float, ...]) -> float:
     """The rate that the validation split prefers, over all seeds."""
     recall = done["base", 0.0, SEEDS[0]]["validation"]["recall"]
 
     def mean(rate: float, metric: str) -> float:
         return statistics.mean(done[row, rate, seed]["validation"][metric] for seed in SEEDS)
 
-    if group:
-        return max(rates, key=lambda rate: mean(rate, "counting_accuracy"))
     kept = [rate for rate in rates if mean(rate, "recall") >= 0.9 * recall] or list(rates)
     return min(kept, key=lambda rate: mean(rate, "chair_i"))
 
@@ -109,9 +113,8 @@ def interval(values: list[float]) -> tuple[float, float]:
 def verdict(claim: dict, first: list[float], second: list[float]) -> dict:
     """Compare a row with another, seed by seed, in the direction of the claim.
 
-    shown: the paired difference lies on the claimed side with its whole 95 % interval; contradicted:
-    with its whole interval on the other side; else not shown.
-    """
+    shown: the paired difference lies on the claimed side with its whole 95 % interval;
+    contradicted: with its whole interval on the other side; else not shown."""
     mean, half = interval([a - b for a, b in zip(first, second, strict=True)])
     sign = 1 if claim["direction"] == "higher" else -1
     word = "shown" if sign * mean > half else "contradicted" if -sign * mean > half else "not shown"
@@ -130,19 +133,20 @@ def verdict(claim: dict, first: list[float], second: list[float]) -> dict:
 
 
 def verdicts(script, done: dict, best: dict[str, float], top: dict[str, float]) -> list[dict]:
-    """The script's EXPECTATIONS, each decided by the runs: (id, text, metric, direction, row, against,
-    rate), rate "best" (each its own) or "shared" (the highest of the grid for both)."""
-    found = []
+    """The script's EXPECTATIONS, each decided by the runs: (id, text, metric, direction, row,
+    against, rate), rate "best" (each its own) or "shared" (the highest of the grid for both)."""
+    found, first = [], SEEDS[0]
     for name, text, metric, direction, row, against, rate in script.EXPECTATIONS:
-        rates = best if rate == "best" else top
-
-        def values(which: str) -> list[float]:
-            if which == "base":
-                return [done["base", 0.0, SEEDS[0]]["test"][metric]] * len(SEEDS)
-            return [done[which, rates[which], seed]["test"][metric] for seed in SEEDS]
-
+        rates = {"base": 0.0} | (best if rate == "best" else top)
+        sides = [
+            [
+                done[side, rates[side], first if side == "base" else seed]["test"][metric]
+                for seed in SEEDS
+            ]
+            for side in (row, against)
+        ]
         claim = {"id": name, "text": text, "direction": direction}
-        found.append(verdict(claim, values(row), values(against)))
+        found.append(verdict(claim, *sides))
     return found
 
 
@@ -158,9 +162,9 @@ def main() -> None:
     group = is_group(script)
     names = ["sft", "grpo" if group else "dpo", script.RECORD, *script.ABLATIONS]
     names = list(dict.fromkeys(names))
-    rates = dict.fromkeys(names, getattr(script, "RATES", GROUP_RATES if group else PAIR_RATES))
+    rates = dict.fromkeys(names, (script.LAB.learning_rate,) if group else PAIR_RATES)
     if group:
-        rates["sft"] = PAIR_RATES
+        rates["sft"] = PAIR_RATES[-1:]
     work = options.work / options.method
     wanted, done = jobs(script, rates), {}
     paths = {job: work / f"{job[0]}-{job[1]:g}-{job[2]}.json".replace(" ", "-") for job in wanted}
@@ -177,7 +181,7 @@ def main() -> None:
             done[job] = finished.result()
             write_json(paths[job], done[job])
             print(f"{len(done)}/{len(wanted)}: {job}", file=sys.stderr, flush=True)
-    best = {row: best_rate(done, row, rates[row], group) for row in names}
+    best = {row: best_rate(done, row, rates[row]) for row in names}
     top = {row: max(rates[row]) for row in names}
     tables = [
         table(
@@ -199,9 +203,7 @@ def main() -> None:
             )
         )
         every = [(row, rate) for row in names for rate in rates[row]]
-        tables.append(
-            table("grid", "The whole grid", "Test split.", [("base", 0.0), *every], done)
-        )
+        tables.append(table("grid", "The whole grid", "Test split.", [("base", 0.0), *every], done))
     result = {
         "method": script.RECORD,
         "world": "scenes",

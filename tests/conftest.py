@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from mmalign.kb import KnowledgeBase
 from mmalign.load import check, load
 from mmalign.problems import Problem

@@ -15,7 +15,8 @@ CLOSED_SOURCE_MODEL_ERROR_RATE = 0.1
 
 @dataclass
 class Annotator:
-    """Judges and corrects descriptions of a scene; wrong at `error_rate`, independently each time."""
+    """Judges and corrects descriptions of a scene; wrong at `error_rate`, independently each
+    time."""
 
     rules: object
     error_rate: float

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import json
 import os
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -37,9 +38,15 @@ def run(method: str, arguments: list[str]) -> int:
         click.echo(f"error: there is no script for the method '{method}'{hint}", err=True)
         return 2
     try:
-        return command.main(
-            [*arguments], prog_name=f"mmalign run {method}", standalone_mode=False, obj=name
-        ) or 0
+        return (
+            command.main(
+                [*arguments],
+                prog_name=f"mmalign run {method}",
+                standalone_mode=False,
+                obj=(name, arguments),
+            )
+            or 0
+        )
     except click.ClickException as error:
         click.echo(f"error: {error.format_message()}", err=True)
         return error.exit_code
@@ -65,7 +72,9 @@ def run(method: str, arguments: list[str]) -> int:
 @click.option("--per-device-batch-size", type=click.IntRange(1), help="The rest is accumulated.")
 @click.option("--preset", type=click.Choice(["lab", "paper"]), help="lab; paper with --model.")
 @click.option("--variant", type=click.Choice(["paper", "code", "survey"]), help="Of the objective.")
-@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a Config value.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a Config value."
+)
 @click.option("--model", help="Checkpoint folder or hub id, in place of the lab's base.")
 @click.option("--dataset", help="Preference data, in place of the lab's data step.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
@@ -78,12 +87,13 @@ def run(method: str, arguments: list[str]) -> int:
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.pass_obj
-def command(name, as_json, **options) -> int:
+def command(asked, as_json, **options) -> int:
     """Train and evaluate one method beside its baselines.
 
     Progress goes to stderr, the table (or JSON) to stdout; configuration, versions, metrics of each
     step, the trained model and the table go into the output folder.
     """
+    name, arguments = asked
     quiet_libraries()
     script = importlib.import_module(f"reference_impls.methods.{name}")
     preset = options["preset"] or ("paper" if options["model"] else "lab")
@@ -106,7 +116,7 @@ def command(name, as_json, **options) -> int:
         "settings": dataclasses.asdict(settings),
         "config": dataclasses.asdict(cfg),
         "versions": versions(),
-        "command": f"mmalign run {script.RECORD} {' '.join(sys.argv[2:])}".strip(),
+        "command": shlex.join(["mmalign", "run", script.RECORD, *arguments]),
     }
     write_json(output / "config.json", configuration)
     try:
@@ -132,7 +142,9 @@ def quiet_libraries() -> None:
         os.environ.setdefault(variable, "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|accelerate|peft|datasets)\b.*")
+    warnings.filterwarnings(
+        "ignore", module=r"(torch|transformers|trl|accelerate|peft|datasets)\b.*"
+    )
     from transformers.utils import logging
 
     logging.set_verbosity_error()
@@ -172,7 +184,11 @@ def check_device(device: str) -> None:
     import torch
 
     kind = device.split(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    there = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if kind not in there:
         raise click.UsageError(f"--device: '{device}' is none of cpu, cuda, mps")
     if not there[kind]:
@@ -187,7 +203,9 @@ def check_paths(model: str | None, dataset: str | None) -> None:
         if value.startswith((".", "/", "~")) or value.count("/") != 1:
             raise click.UsageError(f"{option}: there is nothing at '{value}'")
     if dataset and not model:
-        raise click.UsageError("--dataset needs --model: the lab's base knows only the lab's images")
+        raise click.UsageError(
+            "--dataset needs --model: the lab's base knows only the lab's images"
+        )
 
 
 def make_folder(output: Path, resume: bool) -> None:

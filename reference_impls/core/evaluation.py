@@ -58,8 +58,9 @@ class HeldOut:
     images: list[Image.Image]
 
     def measure(self, model, processor) -> dict[str, float]:
-        """chosen_logp, rejected_logp: mean log-probability in nats. image_sensitivity: how much more
-        likely the better answer is under its image than under a blank and another one, in nats."""
+        """chosen_logp, rejected_logp: mean log-probability in nats. image_sensitivity: how much
+        more likely the better answer is under its image than under a blank and another one, in
+        nats."""
         blank = [Image.new("RGB", image.size, (70, 70, 74)) for image in self.images]
         shuffled = self.images[1:] + self.images[:1]
 

@@ -1,7 +1,9 @@
-"""One run of one method: base, baselines on the same data, the method, and their held-out metrics."""
+"""One run of one method: base, baselines on the same data, the method, and their held-out
+metrics."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -213,10 +215,9 @@ class Experiment:
         model = self.train(baseline, baseline.cfg, data, settings, folder)
         metrics = self.measure(model, held_out)
         if cached is not None:
-            try:
+            # A cache that cannot be written only costs time.
+            with contextlib.suppress(OSError):
                 write_json(cached, metrics)
-            except OSError:
-                pass  # a cache that cannot be written only costs time
         return metrics
 
     def run(self) -> dict:
@@ -235,7 +236,7 @@ class Experiment:
         note(f"{method}: {len(rows)} pairs; evaluating the base")
         table = {"base": self.measure(self.base.model, held_out)}
         for baseline in self.all_baselines() if self.baselines else ():
-            if baseline.RECORD != method:
+            if method != baseline.RECORD:
                 note(f"{method}: baseline {baseline.RECORD}")
                 table[baseline.RECORD] = self.baseline(baseline, rows, held_out)
         note(f"{method}: training")

@@ -1,10 +1,9 @@
 """The lab's small model, and loading of real ones.
 
-The lab trains a LLaVA of the real `transformers` class, only small: a CLIP tower and a Llama decoder
-of two layers each, hidden size 64, about 175,000 parameters and a word-level vocabulary. Whatever runs
-on it runs on LLaVA-1.5 or Qwen2.5-VL: the same processor calls, the same chat template, the same
-trainer.
-"""
+The lab trains a LLaVA of the real `transformers` class, only small: a CLIP tower and a Llama
+decoder of two layers each, hidden size 64, about 175,000 parameters and a word-level vocabulary.
+Whatever runs on it runs on LLaVA-1.5 or Qwen2.5-VL: the same processor calls, the same chat
+template, the same trainer."""
 
 from __future__ import annotations
 
@@ -95,6 +94,43 @@ def build_model(processor, image_size: int, hidden: int = 64, layers: int = 2, p
     return model
 
 
+def images_only(name: str):
+    """The processor class of that name (`Qwen2_5_VLProcessor`) without its video half.
+
+    The video half of Qwen's processors needs torchvision; the image half does not, and is all that
+    images need. Saved files name the real class.
+    """
+    import transformers
+
+    real = getattr(transformers, name)
+
+    def start(self, image_processor=None, tokenizer=None, chat_template=None, **kwargs):
+        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
+        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
+        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
+        super(real, self).__init__(image_processor, tokenizer, chat_template=chat_template)
+
+    return type(name, (real,), {"__init__": start})
+
+
+def load_processor(path: str):
+    """The checkpoint's own processor; where only its video half cannot be had, the image half."""
+    try:
+        return AutoProcessor.from_pretrained(path)
+    except (ImportError, OSError, ValueError) as error:
+        if not any(word in str(error).lower() for word in ("torchvision", "video processor")):
+            raise
+        from transformers import AutoConfig, AutoTokenizer, Qwen2VLImageProcessorPil
+
+        kinds = {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor"}
+        kind = kinds.get(AutoConfig.from_pretrained(path).model_type)
+        if kind is None:
+            raise
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        images = Qwen2VLImageProcessorPil.from_pretrained(path)
+        return images_only(kind)(images, tokenizer, tokenizer.chat_template)
+
+
 def load(path: str | Path, device: str = "cpu", dtype: str = "float32"):
     """(model, processor) of a checkpoint folder or a hub id.
 
@@ -105,6 +141,6 @@ def load(path: str | Path, device: str = "cpu", dtype: str = "float32"):
     looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1
     if looks_local and not Path(text).expanduser().is_dir():
         raise FileNotFoundError(f"no model at {text}")
-    processor = AutoProcessor.from_pretrained(text)
+    processor = load_processor(text)
     model = AutoModelForImageTextToText.from_pretrained(text, dtype=getattr(torch, dtype))
     return model.to(device), processor

@@ -34,11 +34,11 @@ def token_mean_nll(scores: Scores) -> Tensor:
 def sft(batch: PairBatch, cfg: SftConfig) -> tuple[Tensor, dict[str, Tensor]]:
     """Supervised fine-tuning on the chosen answers.
 
-    Every answer counts alike: the negative log-likelihood is averaged over an answer's tokens. That
-    is what the papers here mean by an SFT or generation term (MPO, equation 8). `variant="code"` is
-    what eric-mitchell/direct-preference-optimization@f8b8c0f4:trainers.py#L258-L262 trains with: the
-    sum over an answer's tokens. The survey has no equation of its own: survey = paper.
-    """
+    Every answer counts alike: the negative log-likelihood is averaged over an answer's tokens.
+    That is what the papers here mean by an SFT or generation term (MPO, equation 8).
+    `variant="code"` is what
+    eric-mitchell/direct-preference-optimization@f8b8c0f4:trainers.py#L258-L262 trains with: the
+    sum over an answer's tokens. The survey has no equation of its own: survey = paper."""
     losses = token_mean_nll(batch.chosen)
     if cfg.variant == "code":
         losses = -(batch.chosen.logps * batch.chosen.mask).sum(-1)
@@ -46,7 +46,8 @@ def sft(batch: PairBatch, cfg: SftConfig) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def implicit_rewards(batch: PairBatch, beta: float) -> tuple[Tensor, Tensor]:
-    """(B,), (B,): beta log pi_theta/pi_ref of the chosen and of the rejected answer (DPO, eq. 5)."""
+    """(B,), (B,): beta log pi_theta/pi_ref of the chosen and of the rejected answer (DPO, eq.
+    5)."""
     return beta * batch.need("chosen").log_ratio(), beta * batch.need("rejected").log_ratio()
 
 

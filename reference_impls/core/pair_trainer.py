@@ -43,11 +43,10 @@ OURS = ("completion_mask", "weights", "margin", "ref_logps")
 class ViewCollator:
     """Numbers of rows -> one batch that holds every view of those rows, view after view.
 
-    TRL is given a dataset of row numbers; the rows stay here, so that an image is decoded when its
-    batch is made and never written to disk again.
-    `marks(chosen_ids, rejected_ids)` gives per token 1 where it counts as marked, for the chosen and
-    for the rejected answer; both are lists of token ids, and so are the results lists of 0 and 1.
-    """
+    TRL is given a dataset of row numbers; the rows stay here, so that an image is decoded when
+    its batch is made and never written to disk again. `marks(chosen_ids, rejected_ids)` gives per
+    token 1 where it counts as marked, for the chosen and for the rejected answer; both are lists
+    of token ids, and so are the results lists of 0 and 1."""
 
     processor: Any
     rows: Sequence[dict]
@@ -196,8 +195,9 @@ class PairTrainer(ResumesWeights, DPOTrainer):
         mask = inputs["completion_mask"][:, 1:].to(logps.dtype)
         parts = [logps.chunk(count), mask.chunk(count)]
         parts.append(ref_logps.chunk(count) if ref_logps is not None else [None] * count)
-        weights = inputs.get("weights")
-        parts.append(weights[:, 1:].to(logps.dtype).chunk(count) if weights is not None else [None] * count)
+        marked = inputs.get("weights")
+        marked = None if marked is None else marked[:, 1:].to(logps.dtype)
+        parts.append(marked.chunk(count) if marked is not None else [None] * count)
         scores = {
             view: Scores(logps=part, ref_logps=ref, mask=kept, weights=marked)
             for view, part, kept, ref, marked in zip(self.views, *parts, strict=True)

@@ -27,7 +27,8 @@ def text(messages: list[dict]) -> str:
 
 
 def sampled_pairs(world, policy, annotator, temperature: float = 1.0) -> list[dict]:
-    """Two answers of the policy to each image, ordered by the annotator; equal texts are dropped."""
+    """Two answers of the policy to each image, ordered by the annotator; equal texts are
+    dropped."""
     prompts = [world.rules.CAPTION_PROMPT] * len(world.scenes)
     first = policy.answer(prompts, world.images, temperature)
     second = policy.answer(prompts, world.images, temperature)

@@ -11,12 +11,10 @@ from torch import Tensor
 class Scores:
     """One response per row, response tokens only; log-probabilities, not rewards.
 
-    logps: (B, T) log pi_theta(y_t | image, prompt, y_<t), 0 where the mask is 0.
-    ref_logps: (B, T) the same under the frozen reference; None for reference-free objectives.
-    mask: (B, T) 1 on response tokens, else 0.
-    weights: (B, T) 1 on marked tokens (changed segments, thoughts), else 0; what a mark is worth and
-        how it is normalised is the loss's business.
-    """
+    logps: (B, T) log pi_theta(y_t | image, prompt, y_<t), 0 where the mask is 0. ref_logps: (B,
+    T) the same under the frozen reference; None for reference-free objectives. mask: (B, T) 1 on
+    response tokens, else 0. weights: (B, T) 1 on marked tokens (changed segments, thoughts), else
+    0; what a mark is worth and how it is normalised is the loss's business."""
 
     logps: Tensor
     ref_logps: Tensor | None
@@ -45,5 +43,7 @@ class PairBatch:
         """The view of that name. Raises ValueError when the batch does not hold it."""
         scores = getattr(self, view, None) or self.views.get(view)
         if scores is None:
-            raise ValueError(f"this objective needs the view '{view}', which the batch does not hold")
+            raise ValueError(
+                f"this objective needs the view '{view}', which the batch does not hold"
+            )
         return scores

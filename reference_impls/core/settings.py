@@ -33,8 +33,8 @@ class TrainSettings:
     seed: int = 1
 
 
-# The lab's common budget. A method's own rate is chosen out of one grid on the validation split, see
-# reference_impls/results/, and stands in its script.
+# The lab's common budget. A method's own rate is chosen out of one grid on the validation split
+# (reference_impls/results/) and stands in its script.
 LAB_STEPS, LAB_BATCH, LAB_PAIRS = 60, 32, 400
 
 

@@ -1,14 +1,15 @@
 """DDPO (dense direct preference optimization), record `ddpo`, RLHF-V, arXiv:2312.00849.
 
-Equations 4 and 5 (section 3.1): DPO, with the score of an answer weighted towards the segments that a
-human corrected (y_c) and away from those left alone (y_u):
+Equations 4 and 5 (section 3.1): DPO, with the score of an answer weighted towards the segments
+that a human corrected (y_c) and away from those left alone (y_u):
 
-    log pi(y|x) = 1/N [ sum_{y_i in y_u} log p(y_i|x,y_<i) + gamma sum_{y_i in y_c} log p(y_i|x,y_<i) ]
+    log pi(y|x) = 1/N [ sum_{i in y_u} log p(y_i|x,y_<i) + gamma sum_{i in y_c} log p(y_i|x,y_<i) ]
     N = |y_u| + gamma |y_c|
-    L = -log sigma( beta log pi_theta(y_w|x)/pi_ref(y_w|x) - beta log pi_theta(y_l|x)/pi_ref(y_l|x) )
+    L = -log sigma( beta log pi_theta(y_w|x)/pi_ref(y_w|x)
+                    - beta log pi_theta(y_l|x)/pi_ref(y_l|x) )
 
-Own: the objective and the data recipe: the rejected answer is the policy's own, the chosen one is the
-same answer with its hallucinated segments corrected by a human.
+Own: the objective and the data recipe: the rejected answer is the policy's own, the chosen one is
+the same answer with its hallucinated segments corrected by a human.
 
 Simplifications
 1. The human corrects object mentions of a caption; people corrected free text (section 2.2).
@@ -18,12 +19,14 @@ Simplifications
    trains it at its own best rate.
 
 Official code: thunlp/Muffin@85d72b4b (the trainer that RLHF-V's readme runs)
-- muffin/train/trainers.py#L141-L150 divides by N only with `dpo_use_average`, which is off by default
-  and in the released command: `variant="code"` sums. N differs between answers, so this is no
-  rescaling of beta. The released command also has gamma 1.1 and beta 0.1 (paper: 5 and 0.5).
-- RLHF-V/RLAIF-V@83d917b2:utils/diff_lib.py#L150-L151 marks a changed span only when it is not empty on
-  both sides, after dropping matches of fewer than 3 tokens: pure insertions and deletions stay
-  unmarked. `Config(variant="code")` marks so; the paper's variant marks every token without partner.
+- muffin/train/trainers.py#L141-L150 divides by N only with `dpo_use_average`, which is off by
+  default and in the released command: `variant="code"` sums. N differs between answers, so this
+  is no rescaling of beta. The released command also has gamma 1.1 and beta 0.1 (paper: 5 and
+  0.5).
+- RLHF-V/RLAIF-V@83d917b2:utils/diff_lib.py#L150-L151 marks a changed span only when it is not
+  empty on both sides, after dropping matches of fewer than 3 tokens: pure insertions and
+  deletions stay unmarked. `Config(variant="code")` marks so; the paper's variant marks every
+  token without partner.
 - Survey, Table 1: gamma stands outside of the logarithm of the sigmoid and on the unchanged tokens,
   and there is no N. As printed (an indicator of a token around a ratio of sequences) it cannot be
   computed; `variant="survey"` reads it as two log-sigmoids over disjoint tokens.
@@ -53,7 +56,6 @@ PAPER = TrainSettings(
     warmup_ratio=0.1,  # appendix, implementation details
 )
 ABLATIONS = {"no segment weight": {"gamma": 1.0}}
-RATES = (3e-4, 1e-3, 3e-3)  # averaged margins are small: section "Simplifications", 3
 EXPECTATIONS = (
     ("reduces-hallucination", "DDPO lowers the base's CHAIR_i.",
      "chair_i", "lower", "ddpo", "base", "best"),
@@ -75,7 +77,8 @@ class Config:
 
 
 def make_pairs(world, policy, annotators, cfg: Config) -> list[dict]:
-    """The policy's description, and the same one corrected; answers without a correction are left out."""
+    """The policy's description, and the same one corrected; answers without a correction are left
+    out."""
     prompts = [world.rules.CAPTION_PROMPT] * len(world.scenes)
     answers = policy.answer(prompts, world.images, temperature=1.0)
     corrected = [
@@ -129,11 +132,13 @@ def loss(batch, cfg: Config):
         return _survey_loss(chosen, rejected, cfg)
     chosen_reward = cfg.beta * weighted_log_ratio(chosen, cfg)
     rejected_reward = cfg.beta * weighted_log_ratio(rejected, cfg)
-    return -logsigmoid(chosen_reward - rejected_reward), reward_metrics(chosen_reward, rejected_reward)
+    losses = -logsigmoid(chosen_reward - rejected_reward)
+    return losses, reward_metrics(chosen_reward, rejected_reward)
 
 
 def _survey_loss(chosen, rejected, cfg: Config):
-    """Table 1 as far as it can be read: ell(beta D_c) + gamma ell(beta D_u), D over tokens of a kind."""
+    """Table 1 as far as it can be read: ell(beta D_c) + gamma ell(beta D_u), D over tokens of a
+    kind."""
 
     def ratio(scores, kept):
         return (scores.mask * kept * (scores.logps - scores.ref_logps)).sum(-1)

@@ -2,18 +2,19 @@
 
 Equation 7:
 
-    L = -log sigma( beta log pi_theta(y_w|x)/pi_ref(y_w|x) - beta log pi_theta(y_l|x)/pi_ref(y_l|x) )
+    L = -log sigma( beta log pi_theta(y_w|x)/pi_ref(y_w|x)
+                    - beta log pi_theta(y_l|x)/pi_ref(y_l|x) )
 
-Own: the objective. In the lab it is the second row of every table, trained on the method's own pairs.
+Own: the objective. In the lab it is the second row of every table, trained on the method's own
+pairs.
 
 Simplifications
-1. Pairs: two sampled answers to each image, ordered by a human of stated error rate; the paper's own
-   tasks are text only.
+1. Pairs: two sampled answers to each image, ordered by a human of stated error rate; the paper's
+   own tasks are text only.
 2. AdamW, where the official code defaults to RMSprop (config/config.yaml at f8b8c0f4).
 
-Official code: eric-mitchell/direct-preference-optimization@f8b8c0f4:trainers.py#L45-L87 computes the
-paper's equation, and the survey prints it: the three variants coincide.
-"""
+Official code: eric-mitchell/direct-preference-optimization@f8b8c0f4:trainers.py#L45-L87 computes
+the paper's equation, and the survey prints it: the three variants coincide."""
 
 from __future__ import annotations
 

@@ -12,15 +12,15 @@ Simplifications
 1. Pairs: two sampled answers to each image, ordered by a strong model, in place of 10,000 pairs of
    VLFeedback, which models wrote and GPT-4V ordered (section 4.1).
 2. The corrupted image is cropped once per pair, when the pairs are made, and both policy and
-   reference see that crop. The official code draws a crop at every forward pass, one for the policy
-   and another for the reference (mdpo_trainer.py#L152-L172 at 2221bb31), so that its image term does
-   not start at ln 2.
+   reference see that crop. The official code draws a crop at every forward pass, one for the
+   policy and another for the reference (mdpo_trainer.py#L152-L172 at 2221bb31), so that its image
+   term does not start at ln 2.
 
-Official code: luka-group/mDPO@2221bb31:mdpo_trainer.py#L108-L123 has no delta (`variant="code"`: it is
-0, the paper's value, so that the two coincide at the defaults). The crop keeps 1-20 % of the area
-(bunny/modeling_bunny_phi.py#L2358-L2363). The survey's Table 1 puts y_l, not y_w, under the corrupted
-image (`variant="survey"`); that asks for the view `rejected_corrupt` in place of `chosen_corrupt`.
-"""
+Official code: luka-group/mDPO@2221bb31:mdpo_trainer.py#L108-L123 has no delta (`variant="code"`:
+it is 0, the paper's value, so that the two coincide at the defaults). The crop keeps 1-20 % of
+the area (bunny/modeling_bunny_phi.py#L2358-L2363). The survey's Table 1 puts y_l, not y_w, under
+the corrupted image (`variant="survey"`); that asks for the view `rejected_corrupt` in place of
+`chosen_corrupt`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ EXPECTATIONS = (
      "chair_i", "lower", "mdpo", "dpo", "best"),
     ("uses-the-image", "Without the image term the answer depends less on the image.",
      "image_sensitivity", "lower", "no image term", "mdpo", "best"),
-    ("dpo-displaces-the-chosen", "At a rate too high for it, DPO lowers the chosen log-probability.",
+    ("dpo-displaces-the-chosen", "At a rate too high, DPO lowers the chosen log-probability.",
      "chosen_logp", "lower", "dpo", "base", "shared"),
     ("anchor-holds-the-chosen", "At the same rate mDPO's chosen log-probability lies above DPO's.",
      "chosen_logp", "higher", "mdpo", "dpo", "shared"),

@@ -10,26 +10,28 @@ Section 4.1, r(y) = beta log pi_theta(y|x)/pi_ref(y|x):
 
 Own: the objective and the data recipe.
 
-State: `extra["state"]` = [mean of rewards, number of steps averaged]. The paper's delta is the mean of
-PREVIOUS rewards, so this step's loss uses the mean before the update (0 at step 0); the code updates
-first (`variant="code"`). No gradient flows through delta.
+State: `extra["state"]` = [mean of rewards, number of steps averaged]. The paper's delta is the
+mean of PREVIOUS rewards, so this step's loss uses the mean before the update (0 at step 0); the
+code updates first (`variant="code"`). No gradient flows through delta.
 
 Simplifications
-1. Pairs: an answer that names what is there against one that does not, out of two samples, judged by
-   the verifiable rule "every object named, none invented"; where that does not tell them apart, the
-   rejected answer is the chosen one cut in half and continued without the image (DropoutNTP). MMPR
-   pairs 2.5 million answers by correctness and 750,000 by DropoutNTP (section 3).
+1. Pairs: an answer that names what is there against one that does not, out of two samples, judged
+   by the verifiable rule "every object named, none invented"; where that does not tell them
+   apart, the rejected answer is the chosen one cut in half and continued without the image
+   (DropoutNTP). MMPR pairs 2.5 million answers by correctness and 750,000 by DropoutNTP (section
+   3).
 2. The mean of the rewards is taken per process; the official code averages it over processes.
 
 Official code: OpenGVLab/InternVL@2410d1db:internvl_chat/internvl/train/trainer_dpo.py
-- #L254-L285: 0.8 sigmoid + 0.2 bco_pair + 1.0 NLL; #L147-L162: the NLL averages over all chosen tokens
-  of the micro-batch, not per answer (the same at the released batch of 1 per device).
+- #L254-L285: 0.8 sigmoid + 0.2 bco_pair + 1.0 NLL; #L147-L162: the NLL averages over all chosen
+  tokens of the micro-batch, not per answer (the same at the released batch of 1 per device).
 - TRL v0.10.1 trl/trainer/dpo_trainer.py#L1215-L1227, trl/trainer/utils.py#L570-L608: delta is the
-  cumulative mean over all steps so far, this one included; it is not saved with a checkpoint. Ours is.
+  cumulative mean over all steps so far, this one included; it is not saved with a checkpoint.
+  Ours is.
 - TRL 1.16's `bco_pair` has no delta at all, so its recipe for MPO is not this objective.
-- Survey, Table 1 (`variant="survey"`): the rejected term lacks its minus, so that minimising it raises
-  the rejected answer, and the generation term is taken under the reference, so that it is a constant.
-"""
+- Survey, Table 1 (`variant="survey"`): the rejected term lacks its minus, so that minimising it
+  raises the rejected answer, and the generation term is taken under the reference, so that it is
+  a constant."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ from reference_impls.core.settings import TrainSettings, lab
 
 RECORD = "r1-v"
 VIEWS = ()  # no pairs: the policy answers, and rules judge
-LAB = lab(learning_rate=2e-4, steps=80, batch_size=8, pairs=640, group_size=8)
+LAB = lab(learning_rate=5e-4, steps=80, batch_size=8, pairs=640, group_size=8)
 PAPER = TrainSettings(
     learning_rate=1e-6,  # TRL 0.14.0, trl/trainer/grpo_config.py#L149-L150; not set by R1-V
     steps=100,  # README.md: the checkpoint that its numbers are of

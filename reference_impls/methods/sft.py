@@ -1,4 +1,5 @@
-"""SFT (supervised fine-tuning on the chosen answers), record `sft`: the baseline without preferences.
+"""SFT (supervised fine-tuning on the chosen answers), record `sft`: the baseline without
+preferences.
 
     L = -1/|y_w| sum_t log pi_theta(y_w,t | x, y_w,<t)
 
@@ -7,10 +8,9 @@ Own: nothing. In the lab it is the first row of every table: what the chosen ans
 Simplifications
 1. Pairs as for DPO; the rejected answers are not looked at.
 
-Official code: eric-mitchell/direct-preference-optimization@f8b8c0f4:trainers.py#L258-L262 sums over an
-answer's tokens (`variant="code"`); TRL averages over all tokens of a batch. The survey has no equation:
-survey = paper, the mean per answer (as MPO's equation 8).
-"""
+Official code: eric-mitchell/direct-preference-optimization@f8b8c0f4:trainers.py#L258-L262 sums
+over an answer's tokens (`variant="code"`); TRL averages over all tokens of a batch. The survey
+has no equation: survey = paper, the mean per answer (as MPO's equation 8)."""
 
 from __future__ import annotations
 

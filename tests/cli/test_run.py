@@ -100,9 +100,10 @@ def test_site_runs_mkdocs_strictly(mm, tree, monkeypatch):
 
 def test_site_pages_in_a_folder(mm, tree, monkeypatch, tmp_path):
     tree.write("docs/about/decisions.md", "# Decisions\n")
-    fake = types.ModuleType("mmalign.site")
-    fake.pages = lambda kb: {f"papers/{name}.md": f"# {name} é\n" for name in kb.papers}
-    monkeypatch.setitem(sys.modules, "mmalign.site", fake)
+    fake = types.ModuleType("mmalign.site.build")
+    papers = ("blue-kite", "lamp", "plain-pairs", "red-lantern")
+    fake.site_pages = lambda root: {f"papers/{name}.md": f"# {name} é\n" for name in papers}
+    monkeypatch.setitem(sys.modules, "mmalign.site.build", fake)
     out = tmp_path / "out"
     result = mm("site", "build", "--out", str(out), root=tree.root)
     assert (result.exit_code, result.stdout) == (0, "")

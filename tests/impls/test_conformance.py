@@ -10,9 +10,8 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-
 import reference_impls
+import torch
 from reference_impls.core import PairBatch, Scores
 
 FOLDER = Path(reference_impls.__file__).parent / "conformance"

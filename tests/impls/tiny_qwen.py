@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from reference_impls.core.models import images_only
 
 SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
@@ -42,12 +43,7 @@ def build_tokenizer():
 
 def build_processor(tokenizer):
     """The real processor; without torchvision, which its video half needs, the image half of it."""
-    from transformers import (
-        AutoProcessor,
-        Qwen2_5_VLConfig,
-        Qwen2_5_VLProcessor,
-        Qwen2VLImageProcessorPil,
-    )
+    from transformers import Qwen2_5_VLProcessor, Qwen2VLImageProcessorPil
     from transformers.utils import is_torchvision_available
 
     images = Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=56 * 56)
@@ -56,17 +52,7 @@ def build_processor(tokenizer):
 
         return Qwen2_5_VLProcessor(images, tokenizer, Qwen2VLVideoProcessor(), CHAT_TEMPLATE)
 
-    class ImageHalf(Qwen2_5_VLProcessor):
-        def __init__(self, image_processor=None, tokenizer=None, chat_template=None, **kwargs):
-            self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-            self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-            self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-            super(Qwen2_5_VLProcessor, self).__init__(
-                image_processor, tokenizer, chat_template=chat_template
-            )
-
-    AutoProcessor.register(Qwen2_5_VLConfig, ImageHalf, exist_ok=True)
-    return ImageHalf(images, tokenizer, CHAT_TEMPLATE)
+    return images_only("Qwen2_5_VLProcessor")(images, tokenizer, CHAT_TEMPLATE)
 
 
 def save_tiny_qwen2_5_vl(path: Path, seed: int = 0) -> Path:

@@ -6,6 +6,7 @@ import os
 import time
 
 import pytest
+
 from mmalign import cache, load
 
 BLUE = "papers/blue-kite.yaml"

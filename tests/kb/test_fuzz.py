@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from mmalign import shape, source
 from mmalign.load import check
 from mmalign.model import Paper

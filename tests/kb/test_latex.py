@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as xml
 
 import pytest
+
 from mmalign import latex
 
 WRONG = {

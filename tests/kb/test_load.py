@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mmalign
 import pytest
-from mmalign.kb import UnknownId
+
+import mmalign
+from mmalign.kb import KnowledgeBase, UnknownId
 from mmalign.load import LoadError, RootNotFound, check, find_root, load, main
 
 PACKAGES = Path(mmalign.__file__).resolve().parents[1]
@@ -162,6 +163,23 @@ def test_an_unknown_id_names_the_nearest(kb):
     with pytest.raises(UnknownId) as caught:
         kb.find("blue-kit")
     assert "blue-kite" in caught.value.nearest
+
+
+def test_a_title_with_a_colon_is_found(kb):
+    title = "Red Lantern: Fewer Invented Objects"
+    assert [node.ref for node in kb.find(title)] == ["paper:red-lantern"]
+    with pytest.raises(UnknownId) as caught:
+        kb.find("Red Lantern: Fewer Invented Object")
+    assert caught.value.nearest == (title.lower(),)
+
+
+def test_a_node_is_listed_once_however_its_names_are_spelt(kb):
+    method = kb.methods["plain-pairs"].model_copy(update={"aliases": ("Plain-Pairs", "PP", "pp")})
+    paper = kb.papers["plain-pairs"].model_copy(update={"methods": (method,)})
+    changed = KnowledgeBase(kb.papers | {"plain-pairs": paper}, kb.facets)
+    assert [node.ref for node in changed.find("pp")] == ["method:plain-pairs"]
+    refs = [node.ref for node in changed.find("plain-pairs")]
+    assert refs == ["method:plain-pairs", "paper:plain-pairs"]
 
 
 def test_a_term_includes_its_descendants(kb):

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+
 from mmalign.problems import CODES, Problem, render
 
 ONE = Problem("S002", "papers/x.yaml", 12, 3, "yaer: unknown key", "did you mean 'year'?")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from mmalign import graph
 from mmalign.load import check
 from mmalign.problems import render

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
+
 from mmalign.load import check
 
 RED, BLUE = "papers/red-lantern.yaml", "papers/blue-kite.yaml"

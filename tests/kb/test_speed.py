@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 import yaml
+
 from mmalign import rules
 from mmalign.load import read
 

@@ -89,8 +89,9 @@ class KnowledgeBase:
         object.__setattr__(self, "_nodes", {node.ref: node for node in ordered})
         names: dict[str, list[Node]] = {}
         for node in ordered:
-            for name in {node.id, *getattr(node.entry, "aliases", ()), node.name}:
-                names.setdefault(name.lower(), []).append(node)
+            known_as = (node.id, *getattr(node.entry, "aliases", ()), node.name)
+            for name in {name.lower() for name in known_as}:
+                names.setdefault(name, []).append(node)
         object.__setattr__(self, "_names", names)
 
     def nodes(self, kind: str | None = None) -> Iterator[Node]:
@@ -132,13 +133,12 @@ class KnowledgeBase:
         if wanted in self._nodes:
             return (self._nodes[wanted],)
         kind, colon, rest = wanted.partition(":")
-        found = (
-            [node for node in self._names.get(rest, ()) if node.kind == kind]
-            if colon
-            else self._names.get(wanted, [])
-        )
+        # A title may hold a colon too: what stands before it is then no kind.
+        full = bool(colon) and kind in KINDS
+        found = [node for node in self._names.get(rest, ()) if node.kind == kind] if full else []
+        found = found or self._names.get(wanted, [])
         if not found:
-            pool = [n for n in self._nodes if n.startswith(kind + ":")] if colon else self._names
+            pool = [n for n in self._nodes if n.startswith(kind + ":")] if full else self._names
             raise UnknownId(name, tuple(difflib.get_close_matches(wanted, sorted(pool), 3, 0.6)))
         # An id beats an alias: a bare id means what the contract says it means.
         return tuple(sorted(found, key=lambda node: node.id not in (wanted, rest)))

@@ -10,13 +10,12 @@ A scene is a 3x3 grid with two to five objects, each a colour and a shape, no tw
   negatives drawn at random and negatives that the language prior suggests (POPE's "adversarial");
 * count: "how many objects are there ?" -> a thought that lists them, then the number.
 
-Text that the base model is trained on carries language priors, as web text does: a colour brings a
-phantom object along, a shape is called by its usual colour. So the base hallucinates in the way that
-the papers describe, the cause is known, and how much of it a method removes can be measured.
+Text that the base model is trained on carries language priors, as web text does: a colour brings
+a phantom object along, a shape is called by its usual colour. So the base hallucinates in the way
+that the papers describe, the cause is known, and how much of it a method removes can be measured.
 
-Everything is a pure function of (world version, seed). Version 1 is frozen: a change of anything here
-that alters an image, a text or a metric is a new version, and every method is rerun.
-"""
+Everything is a pure function of (world version, seed). Version 1 is frozen: a change of anything
+here that alters an image, a text or a metric is a new version, and every method is rerun."""
 
 from __future__ import annotations
 
@@ -34,11 +33,13 @@ IMAGE_SIZE = CELL * GRID
 
 COLOURS = {
     "red": (220, 40, 40), "green": (40, 170, 60), "blue": (50, 80, 230), "yellow": (235, 220, 50),
-    "purple": (150, 50, 180), "orange": (240, 140, 30), "white": (240, 240, 240), "cyan": (60, 210, 220),
+    "purple": (150, 50, 180), "orange": (240, 140, 30), "white": (240, 240, 240),
+    "cyan": (60, 210, 220),
 }  # fmt: skip
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "star")
 POSITIONS = (
-    "top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right",
+    "top left", "top", "top right", "left", "center", "right",
+    "bottom left", "bottom", "bottom right",
 )  # fmt: skip
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -63,14 +64,18 @@ COUNT_PROMPT = "how many objects are there ?"
 WORDS = (
     *COLOURS, *SHAPES, *(f"{shape}s" for shape in SHAPES), *NUMBERS,
     *(str(number) for number in range(10)),
-    *"a an the and or of in on at is are there no not yes it this that with next to left right top "
-    "bottom center middle row column above below between image picture photo describe list name how "
-    "many what which where who why color shape object objects thing things something nothing first "
-    "second last same different more less all each every only also seen shown see look think answer "
-    "question correct wrong true false because so but if then please briefly detail short long user "
-    "assistant system ignore sorry cannot help safe unsafe good bad better worse rate score reason "
-    "distract remember story once upon time background small large big tiny near far".split(),
-    ".", ",", "?", "!", ":", ";", "(", ")", "-", "+", "=", "<think>", "</think>", "<answer>", "</answer>",
+    *(
+        "a an the and or of in on at is are there no not yes it this that with next to left right "
+        "top bottom center middle row column above below between image picture photo describe list "
+        "name how many what which where who why color shape object objects thing things something "
+        "nothing first second last same different more less all each every only also seen shown see "
+        "look think answer question correct wrong true false because so but if then please briefly "
+        "detail short long user assistant system ignore sorry cannot help safe unsafe good bad "
+        "better worse rate score reason distract remember story once upon time background small "
+        "large big tiny near far"
+    ).split(),  # noqa: SIM905
+    ".", ",", "?", "!", ":", ";", "(", ")", "-", "+", "=",
+    "<think>", "</think>", "<answer>", "</answer>",
 )  # fmt: skip
 
 
@@ -133,7 +138,8 @@ def render(scene: Scene) -> Image.Image:
             draw.polygon([(middle_x, top), (right, bottom), (left, bottom)], fill=fill)
         elif thing.shape == "diamond":
             draw.polygon(
-                [(middle_x, top), (right, middle_y), (middle_x, bottom), (left, middle_y)], fill=fill
+                [(middle_x, top), (right, middle_y), (middle_x, bottom), (left, middle_y)],
+                fill=fill,
             )
         elif thing.shape == "cross":
             draw.rectangle((middle_x - 2, top, middle_x + 2, bottom), fill=fill)
@@ -173,7 +179,9 @@ def biased_names(scene: Scene, rng: random.Random) -> list[str]:
 def suggested_names(scene: Scene) -> list[str]:
     """Objects that the priors suggest for this scene and that are not in it."""
     suggested = [" ".join(PHANTOMS[t.colour]) for t in scene.things if t.colour in PHANTOMS]
-    suggested += [f"{USUAL_COLOURS[t.shape]} {t.shape}" for t in scene.things if t.shape in USUAL_COLOURS]
+    suggested += [
+        f"{USUAL_COLOURS[t.shape]} {t.shape}" for t in scene.things if t.shape in USUAL_COLOURS
+    ]
     return [name for name in dict.fromkeys(suggested) if name not in scene.names]
 
 
@@ -206,7 +214,9 @@ def training_examples(count: int, seed: int) -> list[tuple[Scene, str, str]]:
         else:
             names = biased_names(scene, rng)
             # One answer in five leaves the format out, so that a format reward has work to do.
-            answer = count_answer(names) if rng.random() < 0.8 else f"<answer> {len(names)} </answer>"
+            answer = (
+                count_answer(names) if rng.random() < 0.8 else f"<answer> {len(names)} </answer>"
+            )
             examples.append((scene, COUNT_PROMPT, answer))
     return examples
 

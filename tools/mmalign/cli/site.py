@@ -27,10 +27,9 @@ def build(ctx: click.Context, out: str | None) -> None:
     root = catalogue.find_root(ctx.find_root().obj)
     if out is None:
         ctx.exit(_mkdocs(root, "build", "--strict"))
-    from mmalign.load import load
-    from mmalign.site import pages
+    from mmalign.site.build import site_pages
 
-    generated = pages(load(root))
+    generated = site_pages(root)
     _write_tree(os.path.join(root, "docs"), generated, out)
     click.echo(f"{len(generated)} generated pages written to {out}", err=True)
 

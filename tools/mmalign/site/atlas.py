@@ -125,7 +125,7 @@ class Page:
     def crumbs(self, *steps: tuple[str, str]) -> str:
         """Where this page belongs: (path, label) pairs, outermost first."""
         shown = " / ".join(self.to(path, escape(label)) for path, label in steps)
-        return f"{shown}\n{{ .crumbs }}"
+        return f"{shown}\n{{ .crumbs data-search-exclude }}"
 
 
 def badge(text: str, kind: str = "", title: str = "") -> str:

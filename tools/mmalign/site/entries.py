@@ -11,6 +11,7 @@ from mmalign.site.text import code, escape, front_matter, linked, number, shown_
 
 def paper(atlas: Atlas, node: Node) -> str:
     page, record = Page(atlas, path_of(node.ref)), node.entry
+    place = "not cited there" if record.beyond_survey else parts.survey_place(record.survey)
     introduced = [
         f"{badge(LABELS[kind][0], kind)} {page.link(f'{kind}:{entry.id}')}: {escape(entry.summary)}"
         for kind, collection in COLLECTIONS.items()
@@ -24,13 +25,10 @@ def paper(atlas: Atlas, node: Node) -> str:
         f"{escape(record.summary)}\n{{ .lead }}",
         facts(
             [
-                ("Published", f"{escape(record.venue)}, {record.year}"),
+                ("Published", parts.published(record)),
                 ("Read it", parts.paper_links(record)),
                 ("Code", parts.code_link(record)),
-                (
-                    "In the survey",
-                    "beyond the survey" if record.beyond_survey else parts.survey_place(record.survey),
-                ),
+                ("In the survey", place),
                 ("Related", parts.related(page, node)),
                 ("Record", parts.record_path(record)),
             ],
@@ -89,9 +87,7 @@ def model(atlas: Atlas, node: Node) -> str:
 
 def framework(atlas: Atlas, node: Node) -> str:
     page = Page(atlas, path_of(node.ref))
-    rows = [
-        row for name, row in runs_in(page) if name.lower() in (node.id, node.name.lower())
-    ]
+    rows = [row for name, row in runs_in(page) if name.lower() in (node.id, node.name.lower())]
     offered = table(["Method", "Version", "Setting", "The paper's objective?"], rows)
     return _entry(
         atlas, node, [], [], section("Methods that it offers", "methods", offered if rows else "")
@@ -115,14 +111,13 @@ def _size(size) -> str:
 
 def _entry(atlas: Atlas, node: Node, own: list, relations: list, *sections: str) -> str:
     page, entry, record = Page(atlas, path_of(node.ref)), node.entry, node.paper
-    one, many = LABELS[node.kind]
     facets = [
         (escape(facet.label), page.chips(node, facet.id)) for facet in atlas.kb.facets.values()
     ]
     licence, location = getattr(entry, "licence", None), getattr(entry, "location", None)
     rows = [
         ("Paper", page.link(f"paper:{record.id}")),
-        ("Published", f"{escape(record.venue)}, {record.year}"),
+        ("Published", parts.published(record)),
         *own,
         *facets,
         ("Licence", escape(licence) if licence else ""),
@@ -136,7 +131,7 @@ def _entry(atlas: Atlas, node: Node, own: list, relations: list, *sections: str)
     notes = bullets(escape(note) for note in getattr(entry, "notes", ()))
     return join(
         front_matter(entry.name, entry.summary, hide=["navigation"]),
-        page.crumbs((path_of(f"{node.kind}:index"), many)),
+        page.crumbs((path_of(f"{node.kind}:index"), LABELS[node.kind][1])),
         f"# {escape(entry.name)}",
         f"{escape(entry.summary)}\n{{ .lead }}",
         facts(rows, "head"),

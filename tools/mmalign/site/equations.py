@@ -11,6 +11,8 @@ from mmalign.site.text import fence
 
 # Between tags, Markdown would still read these (a bar ends a cell of a table).
 _TEXT = re.compile(r">([^<]+)<")
+_NUMBER = re.compile(r"&#x([0-9A-Fa-f]+);")
+_NESTED = re.compile(r"<mrow>\s*<mrow>((?:(?!</?mrow>).)*)</mrow>\s*</mrow>")
 _WORD = re.compile(r'(?:<mi mathvariant="normal">[^<&]</mi>){2,}')
 # As in TeX, thin spaces between a function and its neighbours.
 _FUNCTION = re.compile(r"<mi>(?:log|ln|exp|max|min|argmax|argmin)</mi>")
@@ -22,11 +24,18 @@ def mathml(latex: str, display: str = "block") -> str:
     """MathML on one line. An equation that cannot be converted is shown as its LaTeX, as code."""
     try:
         made = " ".join(to_mathml(latex, display).split())
-    except Exception:  # latex2mathml has no common base class; `mmalign validate` says what is wrong
+    except Exception:  # latex2mathml's errors have no common base; `mmalign validate` shows them
         return f"<code>{_quiet(html.escape(latex))}</code>"
+    # Characters instead of numbers, and one bracket for several: half the work for every parser.
+    made = _NUMBER.sub(_character, made)
+    made = _NESTED.sub(r"<mrow>\1</mrow>", made)
     made = _WORD.sub(_joined, made)
     made = _FUNCTION.sub(r'<mspace width="0.17em" />\g<0><mspace width="0.17em" />', made)
     return _TEXT.sub(lambda match: f">{_quiet(match[1])}<", made)
+
+
+def _character(match: re.Match) -> str:
+    return html.escape(chr(int(match[1], 16)))
 
 
 def _joined(match: re.Match) -> str:

@@ -10,8 +10,8 @@ from mmalign.site.parts import join
 from mmalign.site.text import escape, front_matter, table
 
 LEADS = {
-    "method": "Every catalogued alignment method: what it is for, where its data and judgements come "
-    "from, and which objective it trains.",
+    "method": "Every catalogued alignment method: what it is for, who judges its data, and which "
+    "objective it trains.",
     "paper": "Every record of the atlas, newest first.",
     "dataset": "Data to align models with.",
     "benchmark": "What aligned models are measured with.",
@@ -48,7 +48,7 @@ def _siblings(page: Page, kind: str) -> str:
         else page.to(path_of(f"{each}:index"), LABELS[each][1])
         for each in group
     ]
-    return " · ".join(shown) + "\n{ .crumbs }"
+    return " · ".join(shown) + "\n{ .crumbs data-search-exclude }"
 
 
 def _methods(page: Page, nodes: list[Node]):
@@ -200,8 +200,8 @@ def results(atlas: Atlas) -> str:
     return join(
         front_matter("Results of the lab", "What the lab measured, by method."),
         "# Results of the lab",
-        "What was measured when methods ran side by side in a world whose truth is known. A verdict "
-        f"holds for that world only: read {page.to('lab/scenes.md', 'what it can show')} first."
-        "\n{ .lead }",
+        "What was measured when methods ran side by side in a world whose truth is known. A "
+        f"verdict holds for that world only: {page.to('lab/scenes.md', 'what it can show')}.\n"
+        "{ .lead }",
         f'<div class="listing" markdown>\n\n{lab.overview(atlas)}\n\n</div>',
     )

@@ -141,5 +141,3 @@ def baselines(results: Iterable[Mapping], world: str) -> str:
             if len(rows) > 1:
                 return results_table({**data, "rows": rows, "title": "Baselines"})
     return "No result of this world is committed yet."
-
-

@@ -7,7 +7,17 @@ from mmalign.model import Method
 from mmalign.site import equations, lab, parts
 from mmalign.site.atlas import Atlas, Page, badge, path_of
 from mmalign.site.parts import bullets, facts, join, section
-from mmalign.site.text import code, escape, fence, front_matter, linked, number, shown_url, table
+from mmalign.site.text import (
+    code,
+    escape,
+    fence,
+    front_matter,
+    html_table,
+    linked,
+    number,
+    shown_url,
+    table,
+)
 
 FACETS = (
     "scenario",
@@ -51,7 +61,7 @@ def _head(page: Page, node: Node) -> str:
     method, paper, kb = node.entry, node.paper, page.atlas.kb
     rows = [
         ("Paper", f"{page.link(f'paper:{paper.id}')}<br>{parts.authors(paper, 6)}"),
-        ("Published", f"{escape(paper.venue)}" + _and(parts.paper_links(paper))),
+        ("Published", parts.published(paper) + _and(parts.paper_links(paper))),
         ("Code", parts.code_link(paper)),
     ]
     rows += [
@@ -117,7 +127,7 @@ def _variants(method: Method) -> str:
     return section(
         "Where survey and code differ from the paper",
         "variants",
-        table(["Place", "What it computes instead", "What that changes"], rows),
+        html_table(["Place", "What it computes instead", "What that changes"], rows),
     )
 
 
@@ -137,7 +147,7 @@ def _training(page: Page, method: Method) -> str:
                 ("Compared with", page.links("method", method.compares_with)),
             ]
         ),
-        table(["Hyperparameter", "Value", "Source", "Note"], rows) if rows else "",
+        html_table(["Hyperparameter", "Value", "Source", "Note"], rows) if rows else "",
     )
 
 
@@ -215,7 +225,8 @@ def _run(method: Method) -> str:
         "Run it",
         "run",
         fence(f"$ mmalign run {method.id}", "console"),
-        f"The script is {code(script)}; {code(f'mmalign run {method.id} --help')} lists its options.",
+        f"The script is {code(script)}; "
+        f"{code(f'mmalign run {method.id} --help')} lists its options.",
     )
 
 
@@ -279,7 +290,7 @@ def _lineage(page: Page, method: Method) -> str:
         ancestors.insert(0, parent)
         seen.add(parent)
         parent = methods[parent].objective.parent if parent in methods else None
-    lines = [f"{'    ' * depth}- {page.link(f'method:{id_}')}" for depth, id_ in enumerate(ancestors)]
+    lines = [_item(page, id_, depth) for depth, id_ in enumerate(ancestors)]
     lines += descendants(page, method.id, len(ancestors), seen - {method.id})
     if len(lines) == 1:
         tree = ""
@@ -294,11 +305,15 @@ def _lineage(page: Page, method: Method) -> str:
     )
 
 
+def _item(page: Page, id_: str, depth: int) -> str:
+    return f"{'    ' * depth}- {page.link(f'method:{id_}')}"
+
+
 def descendants(page: Page, id_: str, depth: int, seen: set[str]) -> list[str]:
     """Lines of a nested list: a method and, below it, those whose objective extends it."""
     if id_ in seen:
         return []
-    lines = [f"{'    ' * depth}- {page.link(f'method:{id_}')}"]
+    lines = [_item(page, id_, depth)]
     for ref in page.atlas.sources("extends", f"method:{id_}"):
         lines += descendants(page, ref.partition(":")[2], depth + 1, seen | {id_})
     return lines

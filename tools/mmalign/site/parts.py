@@ -8,7 +8,7 @@ from mmalign.export.bibtex import to_bibtex
 from mmalign.kb import Node
 from mmalign.model import Erratum, Evidence, Paper, SurveyPlace
 from mmalign.site.atlas import Page, badge
-from mmalign.site.text import code, escape, external, fence, linked, shown_url, table
+from mmalign.site.text import code, escape, external, fence, html_table, linked, shown_url
 from mmalign.views import paper_summary
 
 SURVEY = "2503.14504"
@@ -49,12 +49,20 @@ def survey_place(place: SurveyPlace | None) -> str:
     if place.sections:
         words.append(f"section{'s' * (len(place.sections) > 1)} {', '.join(place.sections)}")
     if place.tables:
-        words.append(f"Table {', '.join(map(str, place.tables))}")
+        tables = ", ".join(map(str, place.tables))
+        words.append(f"Table{'s' * (len(place.tables) > 1)} {tables}")
     if place.figures:
-        words.append(f"Figure {', '.join(map(str, place.figures))}")
+        figures = ", ".join(map(str, place.figures))
+        words.append(f"Figure{'s' * (len(place.figures) > 1)} {figures}")
     if place.reference:
         words.append(f"reference [{place.reference}]")
     return external("; ".join(words), f"https://arxiv.org/abs/{SURVEY}") if words else ""
+
+
+def published(paper: Paper) -> str:
+    """Venue, with the year where the venue does not say it."""
+    year = str(paper.year)
+    return escape(paper.venue if year in paper.venue else f"{paper.venue}, {year}")
 
 
 def paper_links(paper: Paper) -> str:
@@ -163,7 +171,7 @@ def evidence(items: Iterable[Evidence], prefix: str = "") -> str:
         rows.append([badge(item.status), fields, linked(item.source) + note, date(item.checked)])
     if not rows:
         return ""
-    body = table(["Status", "Covers", "Read at", "Checked"], rows)
+    body = html_table(["Status", "Covers", "Read at", "Checked"], rows)
     return section("Evidence", "evidence", body, search=False)
 
 

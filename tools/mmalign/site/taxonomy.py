@@ -21,8 +21,8 @@ def term(atlas: Atlas, node: Node) -> str:
     for kind in facet.applies_to:
         refs = [ref for ref in carriers if atlas.nodes[ref].kind == kind]
         if refs:
-            many = LABELS[kind][1]
-            groups.append(section(f"{many} ({len(refs)})", many.lower(), _carriers(page, node, refs)))
+            many, listed = LABELS[kind][1], _carriers(page, node, refs)
+            groups.append(section(f"{many} ({len(refs)})", many.lower(), listed))
     broader = page.link(f"term:{facet.id}/{entry.parent}") if entry.parent else ""
     query = ""
     if "method" in facet.applies_to:
@@ -56,8 +56,9 @@ def _carriers(page: Page, node: Node, refs: list[str]) -> str:
         carrier = page.atlas.nodes[ref]
         terms = page.atlas.kb.facet_values(carrier, node.facet)
         below = page.atlas.kb.term_closure(node.facet, node.id)
-        chips = [page.chip(node.facet, each) for each in terms if each in below and each != node.id]
-        lines.append(f"{page.link(ref)}: {escape(carrier.entry.summary)} {' '.join(chips)}".rstrip())
+        through = [each for each in terms if each in below and each != node.id]
+        chips = " ".join(page.chip(node.facet, each) for each in through)
+        lines.append(f"{page.link(ref)}: {escape(carrier.entry.summary)} {chips}".rstrip())
     return bullets(lines)
 
 

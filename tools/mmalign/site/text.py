@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
-_SPECIAL = re.compile(r"[\\`*_{}\[\]<>|&~^=$#@]")
+# An underscore inside a word means nothing; leaving it halves the work of rendering `chair_i`.
+_SPECIAL = re.compile(r"[\\`*{}\[\]<>|&~^=$#@]|(?<![^\W_])_|_(?![^\W_])")
 # A paragraph that starts like this would be a list, a rule or an admonition.
 _BLOCK_START = re.compile(r"^([-+:?!/]|\d+[.)](?=\s|$))")
 _CODE = re.compile(r"`([^`]+)`")
@@ -55,16 +56,15 @@ def attribute(text: str) -> str:
     return _entities(one_line(text)).replace('"', "&#34;")
 
 
-def address(url: str) -> str:
-    """A web address as the target of a Markdown link."""
-    return quote(url, safe="%/:?#@!$&+,;=~-._")
-
-
 def external(label: str, url: str) -> str:
-    """A link to another host; `label` is escaped here. What is no web address stays text."""
+    """A link to another host, as HTML; `label` is escaped here. What is no web address stays text.
+
+    Only links within the site are written in Markdown: those the strict build checks.
+    """
     if not url.startswith(("https://", "http://")):
         return escape(label)
-    return f"[{escape(label)}]({address(url)}){{ .external }}"
+    target = html.escape(quote(url, safe="%/:?#@!$&+,;=~-._"))
+    return f'<a class="external" href="{target}">{escape(label)}</a>'
 
 
 def shown_url(url: str) -> str:
@@ -145,6 +145,17 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         *("| " + " | ".join(row[n] or "" for n in keep) + " |" for row in rows),
     ]
     return "\n".join(lines)
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The same as HTML on one line, which Markdown passes through: for long tables whose cells hold
+    no link within the site.
+    """
+    rows = [list(row) for row in rows]
+    keep = [n for n in range(len(head)) if n == 0 or any(row[n] for row in rows)]
+    heads = "".join(f"<th>{head[n]}</th>" for n in keep)
+    body = "".join(f"<tr>{''.join(f'<td>{row[n]}</td>' for n in keep)}</tr>" for row in rows)
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def front_matter(title: str, description: str = "", **more: object) -> str:

@@ -1,0 +1,156 @@
+"""`mmalign run` as a user meets it: results, files, stops and bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from reference_impls.core.command_line import chosen_config, run, table
+from tests.impls.scripts import SCRIPTS
+
+QUICK = ["--steps", "2", "--pairs", "12", "--batch-size", "4"]
+METRICS = {
+    "chair_i", "chair_s", "recall", "pope_accuracy", "pope_f1", "length", "chosen_logp",
+    "rejected_logp", "image_sensitivity",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _small_evaluation(monkeypatch, tmp_path):
+    from reference_impls.core import evaluation
+
+    monkeypatch.setattr(evaluation, "HELD_OUT_SCENES", 16)
+    monkeypatch.setattr(evaluation, "HELD_OUT_PAIRS", 8)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_a_run_prints_its_rows_and_leaves_its_files(tmp_path, capsys):
+    assert run("mdpo", [*QUICK, "--output", str(tmp_path / "out"), "--json"]) == 0
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert list(result["rows"]) == ["base", "sft", "dpo", "mdpo"]
+    assert all(set(row) >= METRICS for row in result["rows"].values())
+    assert {"method", "world", "seed", "device", "preset", "seconds"} <= set(result)
+    assert result["method"] == "mdpo" and result["preset"] == "lab"
+    assert "training" in captured.err
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"config.json", "metrics.jsonl", "result.json", "table.txt", "model"} <= names
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["config"]["beta"] == 0.1 and config["versions"]["trl"].startswith("1.16")
+    assert config["settings"]["steps"] == 2
+    assert (tmp_path / "out" / "table.txt").read_text().strip() == table(result)
+
+
+def test_baselines_come_from_the_cache_the_second_time(tmp_path, capsys):
+    command = [*QUICK, "--output", str(tmp_path / "out"), "--json"]
+    assert run("dpo", command) == 0
+    first = json.loads(capsys.readouterr().out)["rows"]
+    assert len(list((tmp_path / "cache" / "mmalign" / "lab").glob("sft-*.json"))) == 1
+    assert run("dpo", command) == 0
+    again = capsys.readouterr()
+    assert json.loads(again.out)["rows"] == first
+    assert "sft: step" not in again.err
+
+
+def test_a_reinforcement_run_has_its_parent_in_place_of_dpo(tmp_path, capsys):
+    options = [
+        "--steps",
+        "1",
+        "--pairs",
+        "8",
+        "--batch-size",
+        "2",
+        "--output",
+        str(tmp_path),
+        "--json",
+    ]
+    assert run("r1-v", options) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert list(rows) == ["base", "sft", "grpo", "r1-v"]
+    assert "counting_accuracy" in rows["r1-v"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        ("mpdo", [], "did you mean mdpo"),
+        ("mdpo", ["--sed", "3"], "No such option"),
+        ("mdpo", ["--steps", "none"], "'none' is not a valid integer"),
+        ("mdpo", ["--set", "anchr=0"], "did you mean anchor"),
+        ("mdpo", ["--set", "anchor=much"], "'much' is no float"),
+        ("mdpo", ["--set", "anchor"], "NAME=VALUE"),
+        ("mdpo", ["--model", "./nowhere"], "there is nothing at './nowhere'"),
+        ("mdpo", ["--dataset", "./nowhere"], "there is nothing at './nowhere'"),
+        ("mdpo", ["--device", "tpu"], "none of cpu, cuda, mps"),
+        ("mdpo", ["--variant", "papper"], "'papper' is not one of"),
+        ("mdpo", ["--resume", "--output", "./nowhere"], "no run in 'nowhere'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_two(
+    method, options, said, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(method, options) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and said in captured.err
+    assert len(captured.err.strip().splitlines()) == 1 and "Traceback" not in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_refused(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert run("mdpo", ["--output", str(tmp_path / "file" / "out")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_model_is_refused(capsys, tmp_path):
+    (tmp_path / "model").mkdir()
+    assert run("dpo", ["--model", str(tmp_path / "model"), "--output", str(tmp_path / "out")]) in (
+        1,
+        2,
+    )
+    error = capsys.readouterr().err.strip().splitlines()
+    assert "Traceback" not in "".join(error) and error[-1].startswith("error:")
+
+
+def test_config_values_keep_their_types():
+    cfg = chosen_config(SCRIPTS["mdpo"], "code", ("anchor=0", "beta=0.2"))
+    assert (cfg.variant, cfg.anchor, cfg.beta) == ("code", 0.0, 0.2)
+    assert chosen_config(SCRIPTS["r1_v"], None, ("format_reward=false",)).format_reward is False
+
+
+@pytest.mark.slow
+def test_a_signal_stops_a_run_that_can_be_resumed(tmp_path):
+    """The real program, interrupted in the middle of training, goes on and ends well."""
+    command = [
+        sys.executable, "-m", "reference_impls.methods.dpo", "--pairs", "40", "--steps", "40",
+        "--batch-size", "8", "--no-baselines", "--output", str(tmp_path / "out"),
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
+    running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "out" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if metrics.exists() and len(metrics.read_text().splitlines()) >= 3:
+            break
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    error = running.communicate(timeout=120)[1]
+    assert running.returncode == 130, error
+    assert "--resume" in error and "Traceback" not in error
+    done = len(metrics.read_text().splitlines())
+    assert 3 <= done < 40
+    finished = subprocess.run(
+        [*command, "--resume"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert steps == list(range(1, 41))

@@ -1,0 +1,170 @@
+"""Identities that an objective must satisfy whatever the numbers, and agreement with TRL."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from reference_impls.core import PairBatch, Scores
+from tests.impls.scripts import SCRIPTS
+
+PAIRWISE = {name: script for name, script in SCRIPTS.items() if script.VIEWS}
+
+
+def scores(seed, rows=3, length=5, equal=False):
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.ones(rows, length, dtype=torch.float64)
+    mask[0, 3:] = 0
+    logps = -torch.rand(rows, length, generator=generator, dtype=torch.float64) * mask
+    reference = logps.clone()
+    if not equal:
+        reference = -torch.rand(rows, length, generator=generator, dtype=torch.float64) * mask
+    weights = (torch.rand(rows, length, generator=generator) > 0.5).double() * mask
+    return Scores(logps=logps, ref_logps=reference, mask=mask, weights=weights)
+
+
+def batch(equal=False, **changes):
+    views = ("chosen", "rejected", "chosen_corrupt", "rejected_corrupt")
+    made = {view: scores(number, equal=equal) for number, view in enumerate(views)}
+    return PairBatch(**(made | changes))
+
+
+def rows(script, pairs, **config):
+    return script.loss(pairs, dataclasses.replace(script.Config(), **config))[0]
+
+
+# Terms of -log sigma at a margin of 0 when the policy is the reference, and what is left besides.
+AT_REFERENCE = {
+    "dpo": lambda pairs: math.log(2),
+    "mdpo": lambda pairs: 3 * math.log(2),
+    "ddpo": lambda pairs: math.log(2),
+    "mpo": lambda pairs: (0.8 + 2 * 0.2) * math.log(2) + nll(pairs.chosen),
+}
+
+
+def nll(view):
+    return -(view.logps * view.mask).sum(-1) / view.mask.sum(-1)
+
+
+@pytest.mark.parametrize("name", AT_REFERENCE)
+def test_policy_equal_to_reference_gives_multiples_of_ln_2(name):
+    pairs = batch(equal=True)
+    expected = AT_REFERENCE[name](pairs) + torch.zeros(3, dtype=torch.float64)
+    assert torch.allclose(rows(SCRIPTS[name], pairs), expected, atol=1e-12)
+
+
+def test_mdpo_without_its_own_terms_is_dpo():
+    pairs = batch()
+    bare = rows(SCRIPTS["mdpo"], pairs, image_term=0.0, anchor=0.0)
+    assert torch.allclose(bare, rows(SCRIPTS["dpo"], pairs), atol=1e-12)
+
+
+def test_mpo_with_the_preference_term_alone_is_dpo():
+    pairs = batch()
+    bare = rows(SCRIPTS["mpo"], pairs, w_p=1.0, w_q=0.0, w_g=0.0)
+    assert torch.allclose(bare, rows(SCRIPTS["dpo"], pairs), atol=1e-12)
+
+
+def test_mpo_with_the_generation_term_alone_is_sft():
+    pairs = batch()
+    bare = rows(SCRIPTS["mpo"], pairs, w_p=0.0, w_q=0.0, w_g=1.0)
+    assert torch.allclose(bare, rows(SCRIPTS["sft"], pairs), atol=1e-12)
+
+
+def test_ddpo_summed_without_weight_is_dpo():
+    pairs = batch()
+    bare = rows(SCRIPTS["ddpo"], pairs, gamma=1.0, beta=0.1, variant="code")
+    assert torch.allclose(bare, rows(SCRIPTS["dpo"], pairs), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["dpo", "ddpo"])
+def test_swapping_the_answers_mirrors_the_margin(name):
+    pairs = batch()
+    swapped = dataclasses.replace(pairs, chosen=pairs.rejected, rejected=pairs.chosen)
+    there, back = rows(SCRIPTS[name], pairs), rows(SCRIPTS[name], swapped)
+    # -log s(x) and -log s(-x) differ by x, and so do their exponentials add up to 1.
+    assert torch.allclose(torch.exp(-there) + torch.exp(-back), torch.ones(3).double())
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+@pytest.mark.parametrize("variant", ["paper", "code"])
+def test_the_chosen_answer_is_raised_and_the_rejected_lowered(name, variant):
+    pairs = batch()
+    for view in ("chosen", "rejected"):
+        getattr(pairs, view).logps.requires_grad_()
+    rows(SCRIPTS[name], pairs, variant=variant).mean().backward()
+    kept = pairs.chosen.mask.bool()
+    assert (pairs.chosen.logps.grad[kept] < 0).all()
+    if pairs.rejected.logps.grad is not None:
+        assert (pairs.rejected.logps.grad[pairs.rejected.mask.bool()] > 0).all()
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_padding_and_order_do_not_matter(name):
+    pairs, order = batch(), torch.tensor([2, 0, 1])
+
+    def moved(view):
+        padded = {
+            field: torch.nn.functional.pad(getattr(view, field)[order], (2, 1))
+            for field in ("logps", "ref_logps", "mask", "weights")
+        }
+        return Scores(**padded)
+
+    views = {view: moved(getattr(pairs, view)) for view in ("chosen", "rejected", "chosen_corrupt")}
+    again = rows(SCRIPTS[name], PairBatch(**views))
+    assert torch.allclose(again, rows(SCRIPTS[name], pairs)[order], atol=1e-12)
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+@pytest.mark.parametrize("variant", ["paper", "code", "survey"])
+def test_every_variant_gives_one_finite_loss_per_row(name, variant):
+    losses = rows(SCRIPTS[name], batch(), variant=variant)
+    assert losses.shape == (3,) and torch.isfinite(losses).all()
+
+
+def test_a_missing_view_is_named():
+    with pytest.raises(ValueError, match="chosen_corrupt"):
+        rows(SCRIPTS["mdpo"], batch(chosen_corrupt=None))
+
+
+def test_mpo_state_is_the_running_mean_of_rewards():
+    script, pairs = SCRIPTS["mpo"], batch()
+    beta = script.Config().beta
+    mean = beta * (pairs.chosen.log_ratio().mean() + pairs.rejected.log_ratio().mean()) / 2
+    first = script.loss(pairs, script.Config())[1]["state"]
+    assert first.tolist() == pytest.approx([mean.item(), 1.0])
+    pairs.extra["state"] = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    after = script.loss(pairs, script.Config())[1]["state"]
+    assert after.tolist() == pytest.approx([1.0 + (mean.item() - 1.0) / 4, 4.0])
+
+
+def test_dpo_is_trls(base_path, loaded, policy, world, tmp_path):
+    """TRL's own trainer on the same pairs and weights reports the loss that ours does."""
+    from datasets import Dataset
+    from reference_impls.core.annotators import annotators
+    from reference_impls.core.pair_trainer import PairTrainer, common_arguments
+    from reference_impls.core.pairs import sampled_pairs
+    from trl import DPOConfig, DPOTrainer
+
+    script = SCRIPTS["dpo"]
+    data = sampled_pairs(world, policy, annotators(world).human)[:8]
+    settings = dataclasses.replace(script.LAB, steps=3, batch_size=8, learning_rate=1e-3)
+
+    def arguments(name):
+        common = common_arguments(settings, tmp_path / name) | {"save_strategy": "no"}
+        return DPOConfig(**common, max_length=None, beta=0.1, disable_dropout=True)
+
+    theirs = DPOTrainer(
+        model=base_path, args=arguments("theirs"), processing_class=loaded[1],
+        train_dataset=Dataset.from_list(data),
+    )  # fmt: skip
+    ours = PairTrainer(
+        model=base_path, args=arguments("ours"), processing_class=loaded[1], rows=data,
+        objective=script.loss, cfg=script.Config(), views=script.VIEWS,
+    )  # fmt: skip
+    losses = []
+    for trainer in (theirs, ours):
+        trainer.train()
+        losses.append([float(log["loss"]) for log in trainer.state.log_history if "loss" in log])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert losses[0][0] == pytest.approx(math.log(2), abs=1e-4) and losses[0][-1] < losses[0][0]
