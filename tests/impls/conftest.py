@@ -6,6 +6,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+
 from reference_impls.core import base, models
 from reference_impls.core.command_line import quiet_libraries
 from reference_impls.core.policy import Policy

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+
 from reference_impls.core.command_line import chosen_config, run, table
 from tests.impls.scripts import SCRIPTS
 

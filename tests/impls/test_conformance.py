@@ -1,7 +1,7 @@
 """The scripts' objectives against plain numbers that were made without them.
 
-The vectors come from the papers' equations by hand and from the official repositories' own loss code;
-`reference_impls/conformance/README.md` says how.
+The vectors come from the papers' equations by hand and from the official repositories' own loss
+code; `reference_impls/conformance/README.md` says how.
 """
 
 import dataclasses
@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 
 import pytest
-import reference_impls
 import torch
+
+import reference_impls
 from reference_impls.core import PairBatch, Scores
 
 FOLDER = Path(reference_impls.__file__).parent / "conformance"
@@ -19,13 +20,12 @@ PAIRWISE = ("sft", "dpo", "mdpo", "ddpo", "mpo")
 
 
 def cases(kind):
-    found = [
+    return [
         pytest.param(name, case, id=case["id"])
         for name in PAIRWISE
         for case in json.loads((FOLDER / f"{name}.json").read_text())
         if case["kind"] == kind
     ]
-    return found
 
 
 def config(module, case):
@@ -50,7 +50,7 @@ def batch(inputs):
     return PairBatch(**views, extra=extra), leaves
 
 
-@pytest.mark.parametrize("name, case", cases("loss"))
+@pytest.mark.parametrize(("name", "case"), cases("loss"))
 def test_losses_and_gradients(name, case):
     module = importlib.import_module(f"reference_impls.methods.{name}")
     pairs, leaves = batch(case["inputs"])
@@ -72,7 +72,7 @@ def test_losses_and_gradients(name, case):
         assert torch.allclose(metrics["state"], state, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("name, case", cases("marking"))
+@pytest.mark.parametrize(("name", "case"), cases("marking"))
 def test_marked_tokens(name, case):
     module = importlib.import_module(f"reference_impls.methods.{name}")
     marked = module.marks(

@@ -7,8 +7,9 @@ import re
 import tokenize
 from pathlib import Path
 
-import mmalign
 import pytest
+
+import mmalign
 from reference_impls.core.settings import TrainSettings
 from tests.impls.scripts import SCRIPTS
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 import torch
+
 from reference_impls.core.annotators import annotators
 from reference_impls.core.pair_trainer import ViewCollator, train_pairs
 from reference_impls.core.worlds import scenes

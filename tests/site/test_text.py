@@ -33,8 +33,8 @@ def test_nasty_cells_stay_in_their_cell(render):
 
 
 @pytest.mark.parametrize(
-    "text", ["- a", "+ a", "* a", "1. a", "12) a", "# a", "> a", "!!! note", "??? a", ": a", "---",
-             "=== x", "``` x", "~~~", "[a]: b", "*[a]: b", "/// x", "    a", "|a|b|", "0.1", "3.1 x"]
+    "text", ["- a", "+ a", "* a", "1. a", "12) a", "# a", "> a", "!!! note", "??? a", ": a",
+             "---", "=== x", "``` x", "~~~", "[a]: b", "*[a]: b", "/// x", "    a", "|a|b|"]
 )  # fmt: skip
 def test_a_text_never_starts_a_block(render, text):
     found = render(escape(text))

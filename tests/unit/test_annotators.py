@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from reference_impls.core.annotators import Annotator
 from reference_impls.core.pairs import random_resized_crop, row, text
 from reference_impls.core.worlds import scenes

@@ -4,6 +4,7 @@ import hashlib
 import random
 
 import pytest
+
 from reference_impls.core.worlds import DrawnWorld, scenes
 
 

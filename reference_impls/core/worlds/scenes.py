@@ -61,19 +61,20 @@ COUNT_PROMPT = "how many objects are there ?"
 
 # Words that no text of version 1 uses yet are here so that later tasks of this world (positions,
 # conflicting prompts, corrections, injected text) need no new base model.
+LATER_WORDS = """
+a an the and or of in on at is are there no not yes it this that with next to left right
+top bottom center middle row column above below between image picture photo describe list
+name how many what which where who why color shape object objects thing things something
+nothing first second last same different more less all each every only also seen shown see
+look think answer question correct wrong true false because so but if then please briefly
+detail short long user assistant system ignore sorry cannot help safe unsafe good bad
+better worse rate score reason distract remember story once upon time background small
+large big tiny near far
+"""
 WORDS = (
     *COLOURS, *SHAPES, *(f"{shape}s" for shape in SHAPES), *NUMBERS,
     *(str(number) for number in range(10)),
-    *(
-        "a an the and or of in on at is are there no not yes it this that with next to left right "
-        "top bottom center middle row column above below between image picture photo describe list "
-        "name how many what which where who why color shape object objects thing things something "
-        "nothing first second last same different more less all each every only also seen shown see "
-        "look think answer question correct wrong true false because so but if then please briefly "
-        "detail short long user assistant system ignore sorry cannot help safe unsafe good bad "
-        "better worse rate score reason distract remember story once upon time background small "
-        "large big tiny near far"
-    ).split(),  # noqa: SIM905
+    *LATER_WORDS.split(),
     ".", ",", "?", "!", ":", ";", "(", ")", "-", "+", "=",
     "<think>", "</think>", "<answer>", "</answer>",
 )  # fmt: skip
