@@ -98,7 +98,7 @@ $(BIN)/python:
 
 $(LIGHT): pyproject.toml | $(BIN)/python
 	@echo "installing the command line and the site builder"
-	@$(PIP) --quiet --editable '.[site]'
+	@$(PIP) -qq --editable '.[site]'
 	@touch $@
 
 # torch comes first: installed by the extra, it could be a build of several GB with CUDA.
@@ -111,7 +111,7 @@ $(TRAIN): pyproject.toml | $(LIGHT)
 
 $(TEST): pyproject.toml | $(TRAIN)
 	@echo "installing the test tools"
-	@$(PIP) --quiet --editable '.[site,train,dev]'
+	@$(PIP) -qq --editable '.[site,train,dev]'
 	@touch $@
 
 # A browser for the tests of the site. Without one they are left out, but not in CI.

@@ -26,7 +26,10 @@ def main(file: str) -> None:
     """Entry point of a script: `if __name__ == "__main__": main(__file__)`."""
     # The script ran as __main__; the run uses the module of its real name.
     sys.path.insert(0, str(METHODS.parent.parent))
-    sys.exit(run(Path(file).stem, sys.argv[1:]))
+    try:
+        sys.exit(run(Path(file).stem, sys.argv[1:]))
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {error}; a script needs the extra `train`: pip install 'mmalign[train]'")
 
 
 def run(method: str, arguments: list[str]) -> int:
@@ -55,6 +58,8 @@ def run(method: str, arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except ModuleNotFoundError:
+        raise  # the caller knows which extra is missing
     except Exception as error:
         if os.environ.get("MMALIGN_DEBUG"):
             raise

@@ -224,10 +224,6 @@ class Experiment:
         """Train and evaluate; the result in the form of the command line's contract."""
         began = time.monotonic()
         method = self.script.RECORD
-        if self.settings.device == "cpu":
-            import torch
-
-            torch.set_num_threads(min(os.cpu_count() or 1, 4))
         note(f"{method}: data")
         all_rows = self.rows()
         if not len(all_rows):

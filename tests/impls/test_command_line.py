@@ -42,7 +42,7 @@ def test_a_run_prints_its_rows_and_leaves_its_files(tmp_path, capsys):
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["config"]["beta"] == 0.1 and config["versions"]["trl"].startswith("1.16")
     assert config["settings"]["steps"] == 2
-    assert (tmp_path / "out" / "table.txt").read_text().strip() == table(result)
+    assert (tmp_path / "out" / "table.txt").read_text() == table(result) + "\n"
 
 
 def test_baselines_come_from_the_cache_the_second_time(tmp_path, capsys):

@@ -166,17 +166,13 @@ def evidence(items: Iterable[Evidence], prefix: str = "") -> str:
         if prefix:
             own = [path for path in paths if path.startswith((prefix, "everything"))]
             paths = [path.removeprefix(prefix) for path in own]
-        fields = ", ".join(code(path) for path in dict.fromkeys(paths))
+        fields = code(", ".join(dict.fromkeys(paths)))
         note = f"<br><small>{escape(item.note)}</small>" if item.note else ""
-        rows.append([badge(item.status), fields, linked(item.source) + note, date(item.checked)])
+        rows.append([badge(item.status), fields, linked(item.source) + note, item.checked])
     if not rows:
         return ""
     body = html_table(["Status", "Covers", "Read at", "Checked"], rows)
     return section("Evidence", "evidence", body, search=False)
-
-
-def date(day: str) -> str:
-    return f'<span class="date">{escape(day)}</span>'
 
 
 def record_path(paper: Paper | None) -> str:
