@@ -26,11 +26,11 @@ from reference_impls.core.worlds import DrawnWorld
 
 SFT = SimpleNamespace(
     RECORD="sft", VIEWS=("chosen",), REFERENCE=False, loss=objectives.sft,
-    cfg=objectives.SftConfig(), LAB=lab(learning_rate=3e-5),
+    cfg=objectives.SftConfig(), LAB=lab(learning_rate=3e-4),
 )  # fmt: skip
 DPO = SimpleNamespace(
     RECORD="dpo", VIEWS=("chosen", "rejected"), REFERENCE=True, loss=objectives.dpo,
-    cfg=SimpleNamespace(beta=0.1), LAB=lab(learning_rate=1e-5),
+    cfg=SimpleNamespace(beta=0.1), LAB=lab(learning_rate=3e-4),
 )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ from reference_impls.core.settings import TrainSettings, lab
 
 RECORD = "mdpo"
 VIEWS = ("chosen", "rejected", "chosen_corrupt")
-LAB = lab(learning_rate=3e-5)
+LAB = lab(learning_rate=3e-4)  # best of the grid, results/mdpo.json
 PAPER = TrainSettings(
     learning_rate=1e-5,  # section 4.1
     epochs=3,  # section 4.1

@@ -23,7 +23,7 @@ from reference_impls.core.settings import TrainSettings, lab
 RECORD = "sft"
 VIEWS = ("chosen",)
 REFERENCE = False  # nothing in the objective asks for the reference model
-LAB = lab(learning_rate=3e-5)
+LAB = lab(learning_rate=3e-4)  # best of the grid, results/mdpo.json
 PAPER = TrainSettings(
     learning_rate=5e-7,  # official config/config.yaml: lr, for SFT too
     epochs=1,  # official config/config.yaml: n_epochs
