@@ -26,6 +26,8 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().parent / "results"
 PAIR_RATES = (1e-4, 3e-4)
 SEEDS = (1, 2, 3)
+EQUAL = 0.05
+"""How far apart two rows may be and still count as equal."""
 
 
 def one(method: str, row: str, rate: float, seed: int, work: str) -> dict:
@@ -114,10 +116,15 @@ def verdict(claim: dict, first: list[float], second: list[float]) -> dict:
     """Compare a row with another, seed by seed, in the direction of the claim.
 
     shown: the paired difference lies on the claimed side with its whole 95 % interval;
-    contradicted: with its whole interval on the other side; else not shown."""
+    contradicted: with its whole interval on the other side; else not shown. "equal" is shown where
+    the whole interval lies within EQUAL of 0, and contradicted where it lies outside.
+    """
     mean, half = interval([a - b for a, b in zip(first, second, strict=True)])
-    sign = 1 if claim["direction"] == "higher" else -1
-    word = "shown" if sign * mean > half else "contradicted" if -sign * mean > half else "not shown"
+    if claim["direction"] == "equal":
+        shown, contradicted = abs(mean) + half <= EQUAL, abs(mean) - half > EQUAL
+    else:
+        sign = 1 if claim["direction"] == "higher" else -1
+        shown, contradicted = sign * mean > half, -sign * mean > half
     numbers = {
         "row": statistics.mean(first),
         "against": statistics.mean(second),
@@ -127,16 +134,30 @@ def verdict(claim: dict, first: list[float], second: list[float]) -> dict:
     return {
         "claim": claim["id"],
         "text": claim["text"],
-        "verdict": word,
+        "verdict": "shown" if shown else "contradicted" if contradicted else "not shown",
         "numbers": {name: round(value, 4) for name, value in numbers.items()},
     }
 
 
+def claims(script) -> list[tuple]:
+    """What a study decides: the record's claims that the lab can test, then the script's own
+    EXPECTATIONS. Each is (id, text, metric, direction, row, against, rate), with rate "best" (each
+    row its own) or "shared" (the highest of the grid for both)."""
+    import mmalign
+
+    record = mmalign.load().methods[script.RECORD]
+    from_record = [
+        (c.id, c.text, c.metric, c.direction, script.RECORD, c.against, "best")
+        for c in record.claims
+        if c.testable_in_lab
+    ]
+    return from_record + list(script.EXPECTATIONS)
+
+
 def verdicts(script, done: dict, best: dict[str, float], top: dict[str, float]) -> list[dict]:
-    """The script's EXPECTATIONS, each decided by the runs: (id, text, metric, direction, row,
-    against, rate), rate "best" (each its own) or "shared" (the highest of the grid for both)."""
+    """Every claim decided by the runs."""
     found, first = [], SEEDS[0]
-    for name, text, metric, direction, row, against, rate in script.EXPECTATIONS:
+    for name, text, metric, direction, row, against, rate in claims(script):
         rates = {"base": 0.0} | (best if rate == "best" else top)
         sides = [
             [

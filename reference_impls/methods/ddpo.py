@@ -48,7 +48,7 @@ from reference_impls.core.settings import TrainSettings, lab
 
 RECORD = "ddpo"
 VIEWS = ("chosen", "rejected")
-LAB = lab(learning_rate=1e-3)
+LAB = lab(learning_rate=1e-4)  # best of the grid, results/ddpo.json
 PAPER = TrainSettings(
     learning_rate=5e-7,  # section 4.1
     epochs=7,  # section 4.1

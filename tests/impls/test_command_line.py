@@ -77,7 +77,7 @@ def test_a_reinforcement_run_has_its_parent_in_place_of_dpo(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("method", "options", "said"),
     [
-        ("mpdo", [], "did you mean mdpo"),
+        ("mddpo", [], "did you mean mdpo or ddpo"),
         ("mdpo", ["--sed", "3"], "No such option"),
         ("mdpo", ["--steps", "none"], "'none' is not a valid integer"),
         ("mdpo", ["--set", "anchr=0"], "did you mean anchor"),

@@ -54,11 +54,12 @@ def test_every_layout_reads_as_the_same_pair(layout, tmp_path, image):
 def test_a_dataset_saved_to_disk_and_a_folder_are_read(tmp_path, image):
     import datasets
 
-    saved = datasets.Dataset.from_list([{"image": Image.open(image), "question": "What?", **PAIR}])
-    saved.save_to_disk(str(tmp_path / "saved"))
-    assert load_preferences(str(tmp_path / "saved"))[0]["images"][0].size == (64, 48)
-    json_lines(tmp_path, [LAYOUTS["rlaif-v"]])
-    assert text(load_preferences(str(tmp_path))[0]["chosen"]) == "a red square"
+    picture = Image.new("RGB", (64, 48))
+    saved = datasets.Dataset.from_list([{"image": picture, "question": "What?", **PAIR}])
+    saved.save_to_disk(str(tmp_path / "saved" / "here"))
+    assert load_preferences(str(tmp_path / "saved" / "here"))[0]["images"][0].size == (64, 48)
+    json_lines(image.parent, [LAYOUTS["rlaif-v"] | {"image": "0.png"}])
+    assert text(load_preferences(str(image.parent))[0]["chosen"]) == "a red square"
 
 
 def test_an_unknown_layout_names_its_columns(tmp_path, image):
@@ -104,7 +105,9 @@ def test_a_qwen2_5_vl_checkpoint_runs(method, row, qwen, tmp_path, capsys, monke
     result = json.loads(capsys.readouterr().out)
     assert result["preset"] == "paper" and result["model"] == qwen
     assert row in result["rows"]
-    assert (tmp_path / "out" / "model" / "config.json").exists()
+    # mDPO's paper trains an adapter, and so does its preset.
+    saved = "adapter_config.json" if method == "mdpo" else "config.json"
+    assert (tmp_path / "out" / "model" / saved).exists()
 
 
 def test_a_real_model_on_a_real_layout(qwen, tmp_path, image, capsys, monkeypatch):

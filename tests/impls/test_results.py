@@ -1,8 +1,7 @@
-"""The committed results: verdicts follow from the numbers beside them, scripts use the rates found."""
+"""The committed results: verdicts follow from the numbers, scripts use the rates found."""
 
 import json
 import statistics
-from pathlib import Path
 
 import pytest
 
@@ -25,8 +24,9 @@ def test_the_methods_of_the_first_release_have_results():
 @EACH
 def test_every_verdict_follows_from_the_table(name):
     result, script = RESULTS[name], SCRIPTS[name]
-    assert len(result["verdicts"]) == len(script.EXPECTATIONS)
-    for said, expected in zip(result["verdicts"], script.EXPECTATIONS, strict=True):
+    claims = study.claims(script)
+    assert len(claims) > len(script.EXPECTATIONS) or name == "r1_v"
+    for said, expected in zip(result["verdicts"], claims, strict=True):
         claim, text, metric, direction, row, against, rate = expected
         table = rows(result, "main" if rate == "best" else "shared-rate")
         seeds = len(result["seeds"])
@@ -46,7 +46,9 @@ def test_rows_have_every_seed_and_every_metric(name):
     for row in rows(result, "main").values():
         count = 1 if row["name"] == "base" else len(result["seeds"])
         assert all(len(values) == count for values in row["metrics"].values()), row["name"]
-    assert {"base", "sft", SCRIPTS[name].RECORD, *SCRIPTS[name].ABLATIONS} <= set(rows(result, "main"))
+    assert {"base", "sft", SCRIPTS[name].RECORD, *SCRIPTS[name].ABLATIONS} <= set(
+        rows(result, "main")
+    )
 
 
 @EACH
@@ -72,3 +74,10 @@ def test_the_verdict_by_hand():
     assert found["numbers"]["half_width_95"] == pytest.approx(2.4843, abs=1e-3)
     assert study.verdict(claim, [9.0, 9.1, 9.2], [1.0, 1.0, 1.0])["verdict"] == "shown"
     assert study.verdict(claim, [1.0, 1.0, 1.0], [9.0, 9.1, 9.2])["verdict"] == "contradicted"
+
+
+def test_equal_by_hand():
+    claim = {"id": "c", "text": "t", "direction": "equal"}
+    assert study.verdict(claim, [0.5, 0.51, 0.5], [0.5, 0.5, 0.51])["verdict"] == "shown"
+    assert study.verdict(claim, [0.9, 0.9, 0.9], [0.5, 0.5, 0.5])["verdict"] == "contradicted"
+    assert study.verdict(claim, [0.3, 0.7, 0.5], [0.5, 0.5, 0.5])["verdict"] == "not shown"
