@@ -1,14 +1,15 @@
 """Base models: trained once in a world on text that lies a little, then frozen with the world.
 
 The base of the scenes world ships with the package (`reference_impls/bases/scenes-v1`), so that a
-first run trains nothing. `python -m reference_impls.core.base scenes` rebuilds it; a slow test
-compares the two.
+first run trains nothing. `python -m reference_impls.core.base scenes` rebuilds it; `made.json` beside
+it says how it was made, and a test walks the first steps of that path again.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import random
 from pathlib import Path
 
@@ -20,10 +21,19 @@ from reference_impls.core.generation import encode
 SHIPPED = Path(__file__).resolve().parent.parent / "bases"
 
 
-def train(world, *, steps: int = 2600, batch_size: int = 64, rate: float = 2e-3, seed: int = 1):
-    """Train the base of `world` from nothing; (model, processor). About two minutes on two cores.
+def train(
+    world,
+    *,
+    steps: int = 2600,
+    batch_size: int = 64,
+    rate: float = 2e-3,
+    seed: int = 1,
+    stop_after: int | None = None,
+):
+    """Train the base of `world` from nothing; (model, processor, loss of each step).
 
-    AdamW, 5 % warm-up, then cosine to zero. Loss on answer tokens only.
+    AdamW, 5 % warm-up, then cosine to zero. Loss on answer tokens only. Some five minutes on two
+    cores; `stop_after` ends early on the same path, which is how a test checks the shipped base's.
     """
     from tqdm.auto import tqdm
 
@@ -43,7 +53,8 @@ def train(world, *, steps: int = 2600, batch_size: int = 64, rate: float = 2e-3,
     pool = world.training_examples(20_000, seed)
     rng = random.Random(seed)
     model.train()
-    for _ in (bar := tqdm(range(steps), desc=f"base of {world.NAME}", unit="step")):
+    losses = []
+    for _ in (bar := tqdm(range(stop_after or steps), desc=f"base of {world.NAME}", unit="step")):
         scenes, prompts, answers = zip(*rng.sample(pool, batch_size), strict=True)
         inputs = encode(processor, list(prompts), [world.render(scene) for scene in scenes])
         answer_inputs = processor.tokenizer(
@@ -65,8 +76,9 @@ def train(world, *, steps: int = 2600, batch_size: int = 64, rate: float = 2e-3,
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        bar.set_postfix(loss=f"{loss.item():.3f}")
-    return model.eval(), processor
+        losses.append(loss.item())
+        bar.set_postfix(loss=f"{losses[-1]:.3f}")
+    return model.eval(), processor, losses
 
 
 def path(world) -> Path:
@@ -82,10 +94,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     world = importlib.import_module(f"reference_impls.core.worlds.{options.world}")
-    model, processor = train(world, steps=options.steps, seed=options.seed)
+    model, processor, losses = train(world, steps=options.steps, seed=options.seed)
     output = options.output or path(world)
     model.save_pretrained(output)
     processor.save_pretrained(output)
+    made = {
+        "command": f"python -m reference_impls.core.base {options.world} --steps {options.steps} "
+        f"--seed {options.seed}",
+        "world_version": world.VERSION,
+        "torch": torch.__version__,
+        "first_losses": [round(loss, 4) for loss in losses[:20]],
+    }
+    (output / "made.json").write_text(json.dumps(made, indent=1) + "\n")
     print(output)
 
 
