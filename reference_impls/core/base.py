@@ -1,8 +1,8 @@
 """Base models: trained once in a world on text that lies a little, then frozen with the world.
 
 The base of the scenes world ships with the package (`reference_impls/bases/scenes-v1`), so that a
-first run trains nothing. `python -m reference_impls.core.base scenes` rebuilds it; `made.json` beside
-it says how it was made, and a test walks the first steps of that path again.
+first run trains nothing. `python -m reference_impls.core.base scenes` rebuilds it; `made.json`
+beside it says how it was made, and a test walks the first steps of that path again.
 """
 
 from __future__ import annotations

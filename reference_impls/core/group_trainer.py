@@ -18,7 +18,12 @@ from transformers import PrinterCallback, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
 from reference_impls.core.interrupt import StopOnSignal
-from reference_impls.core.pair_trainer import MetricsFile, common_arguments
+from reference_impls.core.pair_trainer import (
+    MetricsFile,
+    adapter,
+    common_arguments,
+    last_checkpoint,
+)
 from reference_impls.core.progress import Progress
 from reference_impls.core.resume import ResumesWeights
 from reference_impls.core.settings import TrainSettings
@@ -127,15 +132,7 @@ def train_group(
     if len(rows) < settings.batch_size:
         raise ValueError(f"{len(rows)} prompts are too few for updates of {settings.batch_size}")
     output.mkdir(parents=True, exist_ok=True)
-    checkpoints = sorted(output.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
-    last = str(checkpoints[-1]) if resume and checkpoints else None
-    peft_config = None
-    if settings.lora_rank:
-        from peft import LoraConfig
-
-        peft_config = LoraConfig(
-            r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, target_modules="all-linear"
-        )
+    last = last_checkpoint(output) if resume else None
     answers = replace(settings, batch_size=settings.batch_size * settings.group_size)
     arguments = GRPOConfig(
         **common_arguments(answers, output),
@@ -171,7 +168,7 @@ def train_group(
         args=arguments,
         train_dataset=Dataset.from_list(rows),
         processing_class=processor,
-        peft_config=peft_config,
+        peft_config=adapter(settings),
         advantages=advantages,
         loss=loss,
         cfg=cfg,

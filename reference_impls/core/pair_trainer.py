@@ -290,6 +290,22 @@ def common_arguments(settings: TrainSettings, output: Path) -> dict:
     }
 
 
+def adapter(settings: TrainSettings):
+    """LoRA on all linear layers with alpha twice the rank, or None when all weights are trained."""
+    if not settings.lora_rank:
+        return None
+    from peft import LoraConfig
+
+    rank = settings.lora_rank
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+
+
+def last_checkpoint(output: Path) -> str | None:
+    """Folder of the newest checkpoint of a run, or None."""
+    found = sorted(output.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    return str(found[-1]) if found else None
+
+
 def train_pairs(
     model_path: str,
     processor,
@@ -311,15 +327,7 @@ def train_pairs(
     Raises Interrupted after SIGINT or SIGTERM, when the step in progress has been saved.
     """
     output.mkdir(parents=True, exist_ok=True)
-    checkpoints = sorted(output.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
-    last = str(checkpoints[-1]) if resume and checkpoints else None
-    peft_config = None
-    if settings.lora_rank:
-        from peft import LoraConfig
-
-        peft_config = LoraConfig(
-            r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, target_modules="all-linear"
-        )
+    last = last_checkpoint(output) if resume else None
     stop = StopOnSignal()
     trainer = PairTrainer(
         model=model_path,
@@ -332,7 +340,7 @@ def train_pairs(
         ),
         rows=rows,
         processing_class=processor,
-        peft_config=peft_config,
+        peft_config=adapter(settings),
         objective=objective,
         cfg=cfg,
         views=views,

@@ -67,8 +67,10 @@ EXPECTATIONS = (
      "counting_accuracy", "higher", "r1-v", "sft", "best"),
     ("format-reward-keeps-the-format", "Without the format reward fewer sampled answers keep it.",
      "sampled_format_rate", "lower", "no format reward", "r1-v", "best"),
-    ("kl-holds-the-policy", "Without the KL term counting accuracy changes.",
+    ("kl-holds-the-policy", "Without the KL term the policy counts worse.",
      "counting_accuracy", "lower", "no KL", "r1-v", "best"),
+    ("kl-keeps-the-thought-true", "Without it the thought invents more (asked after a first run).",
+     "thought_chair_i", "higher", "no KL", "r1-v", "best"),
 )  # fmt: skip
 
 INSTRUCTION = (
