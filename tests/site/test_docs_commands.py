@@ -62,7 +62,7 @@ def test_a_command_runs(mm, program, arguments):
     [
         pytest.param(line, id=f"{page}: {line}")
         for page, body in blocks("bash")
-        for line in body.splitlines()
+        for line in body.replace("\\\n", " ").splitlines()
         if line.startswith("mmalign ")
     ],
 )
@@ -71,6 +71,13 @@ def test_a_command_that_is_not_run_exists(mm, line):
     assert name in COMMANDS
     if name != "run":
         assert mm(name, *rest, "--help").exit_code == 0
+        return
+    from reference_impls.core.command_line import command, scripts
+
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    known |= {option for parameter in command.params for option in parameter.secondary_opts}
+    assert rest[0].replace("-", "_") in scripts()
+    assert {word for word in rest if word.startswith("--")} <= known
 
 
 @pytest.mark.parametrize("body", [pytest.param(body, id=page) for page, body in blocks("python")])
