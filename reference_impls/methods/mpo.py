@@ -52,7 +52,7 @@ from reference_impls.core.settings import TrainSettings, lab
 
 RECORD = "mpo"
 VIEWS = ("chosen", "rejected")
-LAB = lab(learning_rate=1e-4)
+LAB = lab(learning_rate=3e-4)  # best of the grid, results/mpo.json
 PAPER = TrainSettings(
     learning_rate=5e-6,  # section 5.1
     epochs=1,  # section 5.1
