@@ -57,8 +57,6 @@ PAPER = TrainSettings(
 )
 ABLATIONS = {"no segment weight": {"gamma": 1.0}}
 EXPECTATIONS = (
-    ("reduces-hallucination", "DDPO lowers the base's CHAIR_i.",
-     "chair_i", "lower", "ddpo", "base", "best"),
     ("better-than-dpo", "DDPO hallucinates less than DPO on the same corrections.",
      "chair_i", "lower", "ddpo", "dpo", "best"),
     ("segment-weight-helps", "Without the weight on corrected segments it hallucinates more.",

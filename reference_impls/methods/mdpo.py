@@ -47,9 +47,7 @@ ABLATIONS = {"no anchor": {"anchor": 0.0}, "no image term": {"image_term": 0.0}}
 EXPECTATIONS = (
     ("base-hallucinates-less-after-dpo", "DPO at its own best rate lowers the base's CHAIR_i.",
      "chair_i", "lower", "dpo", "base", "best"),
-    ("reduces-hallucination", "mDPO hallucinates less than DPO, each at its own best rate.",
-     "chair_i", "lower", "mdpo", "dpo", "best"),
-    ("uses-the-image", "Without the image term the answer depends less on the image.",
+    ("the-image-term-is-why", "Without the image term the answer depends less on the image.",
      "image_sensitivity", "lower", "no image term", "mdpo", "best"),
     ("dpo-displaces-the-chosen", "At a rate too high, DPO lowers the chosen log-probability.",
      "chosen_logp", "lower", "dpo", "base", "shared"),
