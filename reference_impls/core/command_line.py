@@ -29,7 +29,7 @@ def main(file: str) -> None:
     try:
         sys.exit(run(Path(file).stem, sys.argv[1:]))
     except ModuleNotFoundError as error:
-        sys.exit(f"error: {error}; a script needs the extra `train`: pip install 'mmalign[train]'")
+        sys.exit(f"Error: {error}; a script needs the extra `train`: pip install 'mmalign[train]'")
 
 
 def run(method: str, arguments: list[str]) -> int:
@@ -38,7 +38,7 @@ def run(method: str, arguments: list[str]) -> int:
     if name not in scripts():
         near = difflib.get_close_matches(name, scripts(), 2)
         hint = f"; did you mean {' or '.join(n.replace('_', '-') for n in near)}?" if near else ""
-        click.echo(f"error: there is no script for the method '{method}'{hint}", err=True)
+        click.echo(f"Error: there is no script for the method '{method}'{hint}", err=True)
         return 2
     try:
         return (
@@ -51,7 +51,7 @@ def run(method: str, arguments: list[str]) -> int:
             or 0
         )
     except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}", err=True)
+        click.echo(f"Error: {error.format_message()}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
@@ -64,7 +64,7 @@ def run(method: str, arguments: list[str]) -> int:
         if os.environ.get("MMALIGN_DEBUG"):
             raise
         text = " ".join(str(error).split()) or type(error).__name__
-        click.echo(f"error: {text} (MMALIGN_DEBUG=1 shows where)", err=True)
+        click.echo(f"Error: {text} (MMALIGN_DEBUG=1 shows where)", err=True)
         return 1
 
 

@@ -114,7 +114,7 @@ def test_a_folder_that_is_no_model_is_refused(capsys, tmp_path):
         2,
     )
     error = capsys.readouterr().err.strip().splitlines()
-    assert "Traceback" not in "".join(error) and error[-1].startswith("error:")
+    assert "Traceback" not in "".join(error) and error[-1].startswith("Error:")
 
 
 def test_config_values_keep_their_types():

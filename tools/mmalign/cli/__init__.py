@@ -62,8 +62,12 @@ class Commands(click.Group):
         try:
             status = super().main(args, prog_name or "mmalign", standalone_mode=False, **extra)
             sys.stdout.flush()
-        except click.ClickException as error:
+        except click.exceptions.NoArgsIsHelpError as error:
             error.show()
+            status = error.exit_code
+        except click.ClickException as error:
+            # One line: click's own form would put the usage above it.
+            click.echo(f"Error: {error.format_message()}", err=True)
             status = error.exit_code
         except (click.Abort, KeyboardInterrupt):
             status = 130
