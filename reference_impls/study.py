@@ -207,8 +207,10 @@ def main() -> None:
     tables = [
         table(
             "main",
-            "Each row at its own best rate",
-            "Test split; rates chosen on the validation split.",
+            "All rows at one rate" if group else "Each row at its own best rate",
+            "Test split; the rate was not tuned per row."
+            if group
+            else "Test split; rates chosen on the validation split.",
             [("base", 0.0), *best.items()],
             done,
         )

@@ -25,10 +25,10 @@ VIEWS = ("chosen",)
 REFERENCE = False  # nothing in the objective asks for the reference model
 LAB = lab(learning_rate=3e-4)  # best of the grid, results/mdpo.json
 PAPER = TrainSettings(
-    learning_rate=5e-7,  # official config/config.yaml: lr, for SFT too
-    epochs=1,  # official config/config.yaml: n_epochs
-    batch_size=64,  # official config/config.yaml: batch_size
-    warmup_ratio=0.05,  # official: 150 steps
+    learning_rate=5e-7,  # official config/config.yaml#L51: lr, for SFT and DPO alike
+    epochs=1,  # official config/config.yaml#L68: n_epochs
+    batch_size=64,  # ours: DPO's, appendix B of its paper (official config/config.yaml#L8: 4)
+    warmup_ratio=0.05,  # ours: a share, where config/config.yaml#L83 warms up over 150 steps
 )
 ABLATIONS: dict[str, dict] = {}
 
