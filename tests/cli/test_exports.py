@@ -98,6 +98,37 @@ def test_dot_and_mermaid_hold_every_node_and_edge(graph):
     assert len(re.findall(r"^  n\d+ -->\|\w+\| n\d+$", mermaid, re.M)) == len(edges(graph))
 
 
+def test_skos_is_read_by_another_reader(graph, kb):
+    import rdflib
+
+    skos, terms = rdflib.SKOS, [node for node in kb.nodes("term")]
+    read = rdflib.Graph().parse(data=graphs.to_skos(graph), format="turtle")
+    name = rdflib.URIRef("urn:mmalign:term:scenario/hallucination")
+    assert len(set(read.subjects(rdflib.RDF.type, skos.Concept))) == len(terms)
+    assert len(set(read.subjects(rdflib.RDF.type, skos.ConceptScheme))) == len(kb.facets)
+    assert str(read.value(name, skos.broader)) == "urn:mmalign:term:scenario/general-image"
+    assert str(read.value(name, skos.notation)) == "hallucination"
+    carriers = {str(s) for s in read.subjects(rdflib.DCTERMS.subject, name)}
+    assert "urn:mmalign:method:red-lantern" in carriers
+    # Every concept is in a scheme and has a place in it.
+    for concept in read.subjects(rdflib.RDF.type, skos.Concept):
+        assert read.value(concept, skos.inScheme)
+        assert read.value(concept, skos.broader) or read.value(concept, skos.topConceptOf)
+        assert read.value(concept, skos.definition)
+
+
+def test_skos_escapes_what_turtle_would_read():
+    import rdflib
+
+    graph = networkx.MultiDiGraph()
+    data = {"facet": "f", "facet_label": "F", "definition": 'a "b" \\ c', "label": "x\ny"}
+    graph.add_node("term:f/x", kind="term", id="x", **data)
+    read = rdflib.Graph().parse(data=graphs.to_skos(graph), format="turtle")
+    name = rdflib.URIRef("urn:mmalign:term:f/x")
+    assert str(read.value(name, rdflib.SKOS.definition)) == 'a "b" \\ c'
+    assert str(read.value(name, rdflib.SKOS.prefLabel)) == "x y"
+
+
 def test_labels_are_escaped():
     graph = networkx.MultiDiGraph()
     graph.add_node("a", kind="paper", label='say "no" \\ <b> #1\nnext')
@@ -143,8 +174,9 @@ def test_bibtex_written_again_is_the_same():
 
 
 def test_bibtex_read_by_another_reader():
-    pybtex = pytest.importorskip("pybtex.database")
-    entry = pybtex.parse_string(to_bibtex([PAPER]), "bibtex").entries["odd-one"]
+    from pybtex.database import parse_string
+
+    entry = parse_string(to_bibtex([PAPER]), "bibtex").entries["odd-one"]
     people = entry.persons["author"]
     assert [str(person) for person in people][2] == "{Team A, B and C}"
     assert people[1].last_names == ["Silva"]

@@ -92,19 +92,28 @@ def _edges_of(kb: KnowledgeBase, node: Node, known: set[str]) -> Iterator[Edge]:
 
 
 def build(kb: KnowledgeBase) -> networkx.MultiDiGraph:
-    """The graph. Nodes are full names with `kind`, `id`, `label`, and `facet` for terms; the key of
-    an edge is its relation, and so is its attribute `relation`; `facet` as in `Edge`.
+    """The graph. Nodes are full names with `kind`, `id`, `label`; terms also have `facet`,
+    `facet_label`, `definition` and `aliases`, a tuple. The key of an edge is its relation, and so
+    is its attribute `relation`; `facet` as in `Edge`.
     """
     import networkx
 
     graph = networkx.MultiDiGraph()
     for node in kb.nodes():
-        facet = {"facet": node.facet} if node.facet else {}
-        graph.add_node(node.ref, kind=node.kind, id=node.id, label=node.name, **facet)
+        graph.add_node(node.ref, kind=node.kind, id=node.id, label=node.name, **_of_term(kb, node))
     for edge in edges(kb):
         facet = {"facet": edge.facet} if edge.facet else {}
         graph.add_edge(edge.source, edge.target, edge.relation, relation=edge.relation, **facet)
     return graph
+
+
+def _of_term(kb: KnowledgeBase, node: Node) -> dict:
+    if node.kind != "term":
+        return {}
+    aliases = {"aliases": node.entry.aliases} if node.entry.aliases else {}
+    label = kb.facets[node.facet].label
+    definition = node.entry.definition
+    return {"facet": node.facet, "facet_label": label, "definition": definition, **aliases}
 
 
 def kind_of(ref: str) -> str:

@@ -61,6 +61,7 @@ CODES = {
     "R018": "A method has a single result.",
     "R019": "A facet does not fit the fields of the records.",
     "R020": "A part of the taxonomy is missing.",
+    "R021": "A draft is not finished.",
 }
 """Code -> one line that explains it. Y: YAML text, S: shape, R: rules."""
 

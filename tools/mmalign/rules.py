@@ -600,6 +600,42 @@ def equations(context: Context) -> Iterator[Finding]:
                 yield Finding("R016", place.file, location, message)
 
 
+def drafts(context: Context) -> Iterator[Finding]:
+    """Texts that `mmalign new` leaves to a person who has read the paper (see `mmalign.draft`)."""
+    hint = "open the paper, write it, and name the place in the evidence"
+    for file, paper in context.records.papers.items():
+        texts: list[tuple[Location, str | None]] = [
+            (("summary",), paper.summary),
+            (("venue",), paper.venue),
+            *((("evidence", n, "note"), item.note) for n, item in enumerate(paper.evidence)),
+        ]
+        if paper.authors[-1] in ("others", "TODO"):
+            message = "the list of authors is not complete"
+            yield Finding(
+                "R021", file, ("authors", len(paper.authors) - 1), message, "name them all"
+            )
+        for collection in COLLECTIONS.values():
+            for number, entry in enumerate(getattr(paper, collection)):
+                at = (collection, number)
+                texts.append(((*at, "summary"), entry.summary))
+                if isinstance(entry, Method):
+                    objective = entry.objective
+                    texts.append(((*at, "objective", "latex"), objective.latex))
+                    texts.append(((*at, "objective", "place"), objective.place))
+                    texts += [
+                        ((*at, "claims", n, "metric"), claim.metric)
+                        for n, claim in enumerate(entry.claims)
+                    ]
+                elif isinstance(entry, Benchmark):
+                    texts += [
+                        ((*at, "metrics", n, "name"), metric.name)
+                        for n, metric in enumerate(entry.metrics)
+                    ]
+        for location, text in texts:
+            if text is not None and text.startswith("TODO"):
+                yield Finding("R021", file, location, "the draft still says TODO here", hint)
+
+
 def single_results(context: Context) -> Iterator[Finding]:
     """One number alone says little: it has no second to compare it with."""
     for place in context.methods():
@@ -625,4 +661,5 @@ RULES = (
     scripts,
     equations,
     single_results,
+    drafts,
 )

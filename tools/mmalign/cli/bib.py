@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import click
 
 from mmalign.cli import output
@@ -31,3 +33,78 @@ def export(ctx: click.Context, ids: tuple[str, ...], path: str | None) -> None:
                 raise click.UsageError(f"'{name}' is a term and has no paper")
         papers = [catalogue.card(ref)["paper"] for ref in refs]
     output.write(to_bibtex(papers), path)
+
+
+@bib.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--write", is_flag=True, help="Write a draft record for each paper that is new.")
+@click.option(
+    "--format", "format_", type=click.Choice(["table", "json", "csv", "md"]), default="table",
+    show_default=True, help="How to write the comparison.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+@click.pass_context
+def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: bool) -> None:
+    """Compare a BibTeX FILE with the records: what is known, what differs, what is new.
+
+    Entries are matched by arXiv id, DOI, OpenReview id or title. FILE may be - for standard input.
+    """
+    from mmalign import draft
+    from mmalign.cli.new import free_id, source_of, write_record
+    from mmalign.reference import BadReference, differences, match, read_bibtex
+
+    try:
+        references = read_bibtex(output.read_text(file), file)
+    except BadReference as error:
+        raise click.ClickException(str(error)) from None
+    catalogue = output.catalogue(ctx)
+    papers = [row["paper"] for row in catalogue.rows("paper")]
+    rows, unknown = [], []
+    for reference in references:
+        paper = match(reference, papers)
+        if paper is None:
+            unknown.append(reference)
+        rows.append(
+            {
+                "kind": "reference", "key": reference.key,
+                "status": "known" if paper else "new",
+                "paper": paper["id"] if paper else None,
+                "differs": differences(reference, paper) if paper else [],
+                "title": reference.title,
+            }
+        )  # fmt: skip
+    _write_comparison(rows, "json" if as_json else format_)
+    if write:
+        today = datetime.date.today().isoformat()
+        for reference in unknown:
+            source = source_of(reference)
+            if source is None:
+                output.note(f"'{reference.key}' has no arXiv id, DOI or address: left out")
+                continue
+            id_ = free_id(catalogue.root, papers, reference)
+            write_record(catalogue.root, draft.record(reference, id_, today, source))
+    elif unknown:
+        output.note(f"{len(unknown)} are new; --write makes drafts of them")
+
+
+def _write_comparison(rows: list[dict], format_: str) -> None:
+    from mmalign.export.rows import cell, to_csv
+
+    if format_ == "json":
+        output.write_json(rows)
+    elif format_ == "csv":
+        output.write(to_csv(rows))
+    else:
+        heads = ["KEY", "STATUS", "RECORD", "DIFFERS"]
+        body = [
+            [row["key"], row["status"], cell(row["paper"]), cell(row["differs"])] for row in rows
+        ]
+        if format_ == "md":
+            from mmalign.export.awesome import escape
+
+            lines = [heads, ["---"] * len(heads), *([escape(t) for t in line] for line in body)]
+            output.write("".join(f"| {' | '.join(line)} |\n" for line in lines))
+        elif body:
+            output.write(output.align(heads, body))
+    if not rows:
+        output.note("the file holds no entries")

@@ -7,7 +7,7 @@ import click
 from mmalign.cli import output
 from mmalign.cli.arguments import Name, resolve
 
-FORMATS = ("json", "graphml", "dot", "mermaid", "csv")
+FORMATS = ("json", "graphml", "dot", "mermaid", "csv", "skos")
 
 
 @click.command()
@@ -17,7 +17,7 @@ FORMATS = ("json", "graphml", "dot", "mermaid", "csv")
     type=click.Choice(FORMATS),
     default="json",
     show_default=True,
-    help="csv: one edge a line.",
+    help="csv: one edge a line. skos: the taxonomy and what carries each term, in Turtle.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
 @click.option("--around", type=Name(), metavar="ID", help="Only what is near this entry.")

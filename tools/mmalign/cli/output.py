@@ -67,6 +67,17 @@ def write(text: str, output: str | None = None) -> None:
         stream.write(text)
 
 
+def read_text(path: str) -> str:
+    """A text file, or standard input for `-`. Raises ClickException where it is not UTF-8."""
+    try:
+        if path == "-":
+            return sys.stdin.read()
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{path} is not UTF-8") from None
+
+
 def silence_stdout() -> None:
     """The reader has gone away: nothing more to say, also not when Python flushes at exit."""
     with contextlib.suppress(OSError, ValueError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import click
 
 from mmalign.cli import output
@@ -13,9 +15,21 @@ from mmalign.cli import output
     show_default=True, help="How to write the counts.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+@click.option(
+    "--age", is_flag=True, help="List records by the day of their last check, oldest first."
+)
+@click.option("--older-than", type=click.IntRange(min=0), metavar="DAYS",
+              help="With --age: only records last checked more than DAYS days ago.")  # fmt: skip
 @click.pass_context
-def stats(ctx: click.Context, format_: str, as_json: bool) -> None:
-    """Count papers, entries, terms, evidence and errata."""
+def stats(
+    ctx: click.Context, format_: str, as_json: bool, age: bool, older_than: int | None
+) -> None:
+    """Count papers, entries, terms, evidence and errata; with --age, show what to check again."""
+    if older_than is not None and not age:
+        raise click.UsageError("--older-than needs --age")
+    if age:
+        _write_ages(ctx, "json" if as_json else format_, older_than)
+        return
     counts = output.catalogue(ctx).stats
     if as_json or format_ == "json":
         output.write_json(counts)
@@ -32,6 +46,41 @@ def stats(ctx: click.Context, format_: str, as_json: bool) -> None:
         output.write("\n".join(lines) + "\n")
     else:
         output.write(output.align(["COUNT OF", "", "NUMBER"], [list(map(str, r)) for r in rows]))
+
+
+def _write_ages(ctx: click.Context, format_: str, older_than: int | None) -> None:
+    catalogue = output.catalogue(ctx)
+    today = datetime.date.today()
+    rows = []
+    for row in catalogue.rows("paper"):
+        evidence = catalogue.card(row["ref"])["evidence"]
+        checked = sorted(item["checked"] for item in evidence)
+        days = (today - datetime.date.fromisoformat(checked[-1])).days
+        status = [item["status"] for item in evidence]
+        rows.append(
+            {
+                "kind": "age", "paper": row["id"], "checked": checked[-1], "days": days,
+                "oldest": checked[0],
+                **{s: status.count(s) for s in ("verified", "reported", "inferred")},
+            }
+        )  # fmt: skip
+    rows = [row for row in rows if older_than is None or row["days"] > older_than]
+    # Of those checked on one day, what rests on the weakest evidence comes first.
+    rows.sort(key=lambda row: (row["checked"], row["oldest"], row["verified"], row["paper"]))
+    columns = ("paper", "checked", "days", "oldest", "verified", "reported", "inferred")
+    if format_ == "json":
+        output.write_json(rows)
+    elif format_ == "csv":
+        from mmalign.export.rows import to_csv
+
+        output.write(to_csv(rows))
+    elif format_ == "md":
+        lines = [columns, ["---"] * len(columns), *([str(row[c]) for c in columns] for row in rows)]
+        output.write("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    elif rows:
+        output.write(output.table(rows, columns))
+    if not rows:
+        output.note("nothing found")
 
 
 def _rows(counts: dict, group: str = ""):

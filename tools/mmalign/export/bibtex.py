@@ -86,6 +86,8 @@ def _fields(paper: Mapping) -> dict[str, str | None]:
 
 def _author(name: str, whole: bool) -> str:
     text = escape(name)
+    if name == "others" and not whole:  # BibTeX's own word for those left out
+        return name
     if whole or "," in name or re.search(r"\b(and|others)\b", name, re.I):
         return f"{{{text}}}"
     return text

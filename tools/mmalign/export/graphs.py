@@ -123,11 +123,64 @@ def to_csv(graph: networkx.MultiDiGraph) -> str:
     return stream.getvalue()
 
 
+def to_skos(graph: networkx.MultiDiGraph) -> str:
+    """The taxonomy as SKOS in Turtle, with the entries that carry each term.
+
+    A facet is a concept scheme, a term a concept; what carries a term has it as `dcterms:subject`.
+    Nodes are named `urn:mmalign:` and their full name, which stays the same wherever the site is.
+    Edges between entries are not in it: SKOS has no words for them.
+    """
+    lines = [
+        "@prefix dcterms: <http://purl.org/dc/terms/> .",
+        "@prefix skos: <http://www.w3.org/2004/02/skos/core#> .",
+    ]
+    terms = {n: d for n, d in sorted(graph.nodes(data=True)) if d.get("kind") == "term"}
+    edges = [
+        (source, data["relation"], target)
+        for source, target, data in graph.edges(data=True)
+        if target in terms
+    ]
+    broader = {source: target for source, relation, target in edges if relation == "broader"}
+    schemes = {data["facet"]: data["facet_label"] for data in terms.values()}
+    for facet, label in sorted(schemes.items()):
+        lines += ["", f"{_urn(f'facet:{facet}')} a skos:ConceptScheme ;"]
+        lines.append(f"  skos:prefLabel {_turtle(label)} .")
+    for name, data in terms.items():
+        scheme = _urn(f"facet:{data['facet']}")
+        says = [f"skos:prefLabel {_turtle(data['label'])}"]
+        says += [f"skos:altLabel {_turtle(alias)}" for alias in sorted(data.get("aliases", ()))]
+        says += [f"skos:notation {_turtle(data['id'], '')}"]
+        says += [f"skos:definition {_turtle(data['definition'])}", f"skos:inScheme {scheme}"]
+        above = broader.get(name)
+        says.append(f"skos:broader {_urn(above)}" if above else f"skos:topConceptOf {scheme}")
+        lines += ["", f"{_urn(name)} a skos:Concept ;", "  " + " ;\n  ".join(says) + " ."]
+    subjects: dict[str, set[str]] = {}
+    for source, relation, target in edges:
+        if relation != "broader":
+            subjects.setdefault(source, set()).add(target)
+    for source, targets in sorted(subjects.items()):
+        title = f"dcterms:title {_turtle(graph.nodes[source].get('label', source))}"
+        listed = ", ".join(map(_urn, sorted(targets)))
+        lines += ["", f"{_urn(source)} {title} ;", f"  dcterms:subject {listed} ."]
+    return "\n".join(lines) + "\n"
+
+
+def _urn(name: str) -> str:
+    return f"<urn:mmalign:{name}>"
+
+
+def _turtle(text: str, language: str = "@en") -> str:
+    """A text as a literal."""
+    escaped = " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"{language}'
+
+
 FORMATS: dict[str, Callable[[networkx.MultiDiGraph], str]] = {
     "json": to_json,
     "graphml": to_graphml,
     "dot": to_dot,
     "mermaid": to_mermaid,
     "csv": to_csv,
+    "skos": to_skos,
 }
 """Name of a format -> function from a graph to text. `mmalign.cli.graph` has the same names."""
