@@ -19,7 +19,7 @@ HEAVY = ("pydantic", "networkx", "rich", "yaml", "torch", "bibtexparser")
 
 
 def commands():
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     for name in COMMANDS:
         command = cli.get_command(context, name)
         yield name, command

@@ -145,7 +145,9 @@ def main() -> None:
 
 def reference() -> str:
     """The help of every command as Markdown, for the page about the command line."""
-    root = click.Context(cli, info_name="mmalign", max_content_width=100, terminal_width=96)
+    # The settings again: click keeps the help option of the first context that asks for it.
+    settings = {**cli.context_settings, "max_content_width": 100, "terminal_width": 96}
+    root = click.Context(cli, info_name="mmalign", **settings)
     parts = [_section(cli, root, "## mmalign")]
     for name in COMMANDS:
         command = cli.get_command(root, name)
