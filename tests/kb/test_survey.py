@@ -37,8 +37,8 @@ DATASETS = {
 BENCHMARKS = """
 mme-realworld mmstar mmbench mmt-bench blink mathvista sqa3d mmmu mvbench mantis-eval
 object-halbench videohallucer valor-eval pope haelm openchair gavie amber mementos mmhal-bench
-vlind-bench m-haldetect hallusionbench vhtest refomb mhalubench phd activitynet-qa r-bench mhumaneval
-bingo hqh
+vlind-bench m-haldetect hallusionbench vhtest refomb mhalubench phd activitynet-qa r-bench
+mhumaneval bingo hqh
 advdiffvlm rtvlm vlguard multitrust vllm-safety-bench mossbench mm-rlhf-safetybench
 q-bench llvisionqa lldescribe llava-wilder livebench vibe-eval
 m-rewardbench vl-rewardbench rewardbench mj-bench mllm-as-a-judge mm-rlhf-rewardbench
@@ -109,3 +109,26 @@ def test_errata_say_where_and_prove_it(real):
             )
         if item.source == "awesome-list":
             assert re.search(r"README\.md (line|section|heading)", item.where), item.id
+
+
+def test_the_whole_bibliography_is_read_back_by_two_readers(real):
+    from pybtex.database import parse_string
+
+    from mmalign.export.bibtex import to_bibtex
+    from mmalign.reference import differences, read_bibtex
+    from mmalign.views import paper_summary
+
+    papers = {id_: paper_summary(paper) for id_, paper in real.papers.items()}
+    text = to_bibtex(papers.values())
+    references = {reference.key: reference for reference in read_bibtex(text, "atlas.bib")}
+    assert set(references) == set(papers)
+    others = parse_string(text, "bibtex").entries
+    assert set(others) == set(papers)
+    for id_, paper in papers.items():
+        reference, other = references[id_], others[id_]
+        assert differences(reference, paper) == []
+        assert reference.authors == tuple(paper["authors"]), id_
+        assert reference.title == " ".join(paper["title"].split()), id_
+        assert (reference.arxiv, reference.year) == (paper["arxiv"], paper["year"]), id_
+        assert len(other.persons["author"]) == len(paper["authors"]), id_
+        assert other.fields["year"] == str(paper["year"])
