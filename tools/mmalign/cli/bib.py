@@ -38,11 +38,7 @@ def export(ctx: click.Context, ids: tuple[str, ...], path: str | None) -> None:
 @bib.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--write", is_flag=True, help="Write a draft record for each paper that is new.")
-@click.option(
-    "--format", "format_", type=click.Choice(["table", "json", "csv", "md"]), default="table",
-    show_default=True, help="How to write the comparison.",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+@output.table_options
 @click.pass_context
 def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: bool) -> None:
     """Compare a BibTeX FILE with the records: what is known, what differs, what is new.
@@ -88,23 +84,14 @@ def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: b
 
 
 def _write_comparison(rows: list[dict], format_: str) -> None:
-    from mmalign.export.rows import cell, to_csv
+    from mmalign.export.rows import cell
 
     if format_ == "json":
         output.write_json(rows)
-    elif format_ == "csv":
-        output.write(to_csv(rows))
     else:
-        heads = ["KEY", "STATUS", "RECORD", "DIFFERS"]
-        body = [
-            [row["key"], row["status"], cell(row["paper"]), cell(row["differs"])] for row in rows
-        ]
-        if format_ == "md":
-            from mmalign.export.awesome import escape
-
-            lines = [heads, ["---"] * len(heads), *([escape(t) for t in line] for line in body)]
-            output.write("".join(f"| {' | '.join(line)} |\n" for line in lines))
-        elif body:
-            output.write(output.align(heads, body))
+        columns = ("key", "status", "paper", "differs", "title")
+        shown = columns if format_ == "csv" else columns[:-1]
+        body = [[cell(row[column]) for column in shown] for row in rows]
+        output.write_cells(list(shown), body, format_)
     if not rows:
         output.note("the file holds no entries")

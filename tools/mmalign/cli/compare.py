@@ -23,11 +23,7 @@ PLAIN_WIDTH = 110
 
 @click.command()
 @click.argument("ids", nargs=-1, required=True, type=Name(), metavar="ID ID...")
-@click.option(
-    "--format", "format_", type=click.Choice(["table", "json", "csv", "md"]), default="table",
-    show_default=True, help="How to write the comparison.",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+@output.table_options
 @click.pass_context
 def compare(ctx: click.Context, ids: tuple[str, ...], format_: str, as_json: bool) -> None:
     """Show entries side by side: facets, objective, data, reported results.

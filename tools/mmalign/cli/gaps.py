@@ -27,11 +27,7 @@ class AxisName(click.ParamType):
 @click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="At most N cells of the list."
 )
-@click.option(
-    "--format", "format_", type=click.Choice(["table", "json", "csv", "md"]), default="table",
-    show_default=True, help="How to write it.",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+@output.table_options
 @click.pass_context
 def gaps(
     ctx: click.Context,
@@ -73,7 +69,7 @@ def gaps(
             [row, *(str(counts[row, column] or "-") for column in other.values)]
             for row in one.values
         ]
-        _write([f"{one.name}", *other.values], body, format_)
+        output.write_cells([f"{one.name}", *other.values], body, format_)
         return
     found = cells if everything or matrix else ground.empty(cells)
     if format_ == "json":
@@ -93,16 +89,4 @@ def gaps(
     if not body:
         output.note("no cell is empty")
     heads = [one.name, other.name, "methods", "expected", "in row", "in column"]
-    _write(heads, body, format_)
-
-
-def _write(heads: list[str], body: list[list[str]], format_: str) -> None:
-    if format_ == "csv":
-        from mmalign.export.rows import to_csv
-
-        output.write(to_csv([dict(zip(heads, row, strict=True)) for row in body]))
-    elif format_ == "md":
-        lines = [heads, ["---"] * len(heads), *body]
-        output.write("".join(f"| {' | '.join(line)} |\n" for line in lines))
-    elif body:
-        output.write(output.align([head.replace("_", " ").upper() for head in heads], body))
+    output.write_cells(heads, body, format_)

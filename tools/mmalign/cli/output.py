@@ -52,6 +52,36 @@ def listing_options(function: Callable) -> Callable:
     )(function)
 
 
+def table_options(function: Callable) -> Callable:
+    """`--format table|json|csv|md` and `--json`, for tables whose rows are no entries."""
+    function = click.option("--json", "as_json", is_flag=True, help="Short for --format json.")(
+        function
+    )
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["table", "json", "csv", "md"]),
+        default="table",
+        show_default=True,
+        help="How to write it.",
+    )(function)
+
+
+def write_cells(heads: list[str], body: list[list[str]], format_: str) -> None:
+    """A table of texts as `csv`, `md` or aligned columns."""
+    if format_ == "csv":
+        from mmalign.export.rows import to_csv
+
+        write(to_csv([dict(zip(heads, row, strict=True)) for row in body]))
+    elif format_ == "md":
+        from mmalign.export.awesome import escape
+
+        lines = [heads, ["---"] * len(heads), *([escape(text) for text in row] for row in body)]
+        write("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    elif body:
+        write(align([head.replace("_", " ").upper() for head in heads], body))
+
+
 def write(text: str, output: str | None = None) -> None:
     """Text to stdout, or to a file (UTF-8, on every platform with the same line ends)."""
     if output in (None, "-"):

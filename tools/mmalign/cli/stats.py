@@ -10,11 +10,7 @@ from mmalign.cli import output
 
 
 @click.command()
-@click.option(
-    "--format", "format_", type=click.Choice(["table", "json", "csv", "md"]), default="table",
-    show_default=True, help="How to write the counts.",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+@output.table_options
 @click.option(
     "--age", is_flag=True, help="List records by the day of their last check, oldest first."
 )
@@ -70,15 +66,8 @@ def _write_ages(ctx: click.Context, format_: str, older_than: int | None) -> Non
     columns = ("paper", "checked", "days", "oldest", "verified", "reported", "inferred")
     if format_ == "json":
         output.write_json(rows)
-    elif format_ == "csv":
-        from mmalign.export.rows import to_csv
-
-        output.write(to_csv(rows))
-    elif format_ == "md":
-        lines = [columns, ["---"] * len(columns), *([str(row[c]) for c in columns] for row in rows)]
-        output.write("".join(f"| {' | '.join(line)} |\n" for line in lines))
-    elif rows:
-        output.write(output.table(rows, columns))
+    else:
+        output.write_cells(list(columns), [[str(row[c]) for c in columns] for row in rows], format_)
     if not rows:
         output.note("nothing found")
 
