@@ -19,7 +19,7 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 HAS_BROWSER := { { for name in $(BROWSERS); do command -v $$name; done; } | grep -q .; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve site lint clean browser
+.PHONY: help setup demo test serve site screenshots lint clean browser
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make setup   .venv with the command line and the site builder, without torch"
 	@echo "make site    build the site into site/"
 	@echo "make serve   show the site at http://127.0.0.1:$(PORT)/ (PORT=...)"
+	@echo "make screenshots    pictures of the site and its card, into docs/assets/"
 	@echo "make lint    ruff, check and format"
 	@echo "make clean   remove .venv, site/ and caches; runs/ stays"
 	@echo "Variables: PYTHON=$(PYTHON)  TORCH=$(TORCH)"
@@ -74,6 +75,9 @@ serve: $(LIGHT)
 
 site: $(LIGHT)
 	@$(BIN)/mmalign site build
+
+screenshots: $(TEST) browser
+	@$(BIN)/python tools/screenshots.py
 
 lint: $(TEST)
 	@$(BIN)/python -m ruff check .

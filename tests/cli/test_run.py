@@ -102,12 +102,15 @@ def test_site_pages_in_a_folder(mm, tree, monkeypatch, tmp_path):
     tree.write("docs/about/decisions.md", "# Decisions\n")
     fake = types.ModuleType("mmalign.site.build")
     papers = ("blue-kite", "lamp", "plain-pairs", "red-lantern")
-    fake.site_pages = lambda root: {f"papers/{name}.md": f"# {name} é\n" for name in papers}
+    fake.site = lambda root, site_url: (
+        {f"papers/{name}.md": f"# {name} é\n" for name in papers},
+        {"api/index.json": "{}\n"},
+    )
     monkeypatch.setitem(sys.modules, "mmalign.site.build", fake)
     out = tmp_path / "out"
     result = mm("site", "build", "--out", str(out), root=tree.root)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == f"4 generated pages written to {out}\n"
+    assert result.stderr == f"4 pages and 1 other files written to {out}\n"
     assert (out / "papers" / "lamp.md").read_bytes() == "# lamp é\n".encode()
     assert (out / "about" / "decisions.md").exists()
 

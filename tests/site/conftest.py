@@ -17,7 +17,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import yaml
+from mkdocs.utils.yaml import yaml_load
 
 CHROMIUM = [
     "--headless",
@@ -81,7 +81,7 @@ def render(checkout: Path) -> Callable[[str], list[Element]]:
     """Markdown of a page -> its elements, with the extensions of mkdocs.yml."""
     import markdown
 
-    listed = yaml.safe_load((checkout / "mkdocs.yml").read_text("utf-8"))["markdown_extensions"]
+    listed = yaml_load((checkout / "mkdocs.yml").read_text("utf-8"))["markdown_extensions"]
     names = [each if isinstance(each, str) else next(iter(each)) for each in listed]
 
     def call(text: str) -> list[Element]:

@@ -8,10 +8,11 @@ import re
 import pytest
 
 from mmalign.site import fragments, lab, pages
+from mmalign.site.api import address_of
 from mmalign.site.atlas import Atlas, path_of
 
 HAND_WRITTEN = {"about/errata-policy.md", "lab/scenes.md", "index.md", "guide/run-a-method.md"}
-LINK = re.compile(r"\]\(([^)\s]+\.md)(?:#([\w-]+))?\)")
+LINK = re.compile(r'<a href="(?!https?:)([^"?#]*)[^"#]*(?:#([\w-]+))?"')
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,13 @@ def made(kb, result) -> dict[str, str]:
 
 
 def test_every_node_and_facet_has_a_page(kb, made):
-    assert {path_of(node.ref) for node in kb.nodes()} <= set(made)
+    atlas = Atlas(kb)
+    assert {atlas.path(node.ref) for node in kb.nodes()} <= set(made)
+    # A paper with one entry is shown on the page of the entry; a baseline's paper is not.
+    assert atlas.sole == {
+        "paper:blue-kite": "method:blue-kite", "paper:plain-pairs": "method:plain-pairs",
+    }  # fmt: skip
+    assert not {path_of(ref) for ref in atlas.sole} & set(made)
     assert {f"terms/{facet}/index.md" for facet in kb.facets} <= set(made)
     for path in ("methods", "papers", "datasets", "benchmarks", "models", "frameworks", "terms"):
         assert f"{path}/index.md" in made
@@ -37,10 +44,15 @@ def test_every_link_has_a_target(made):
     for path, text in made.items():
         for target, anchor in LINK.findall(text):
             count += 1
-            full = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-            assert full in made or full in HAND_WRITTEN, f"{path} links to {target}"
-            if anchor and full in made:
-                assert re.search(rf"\{{ #{anchor}[ }}]", made[full]), f"{path}: #{anchor}"
+            if posixpath.splitext(target)[1]:  # a plain file; test_api reads those
+                continue
+            # Links are those of the built pages: `a/b.md` becomes `a/b/index.html`.
+            folder = posixpath.normpath(posixpath.join(address_of(path), target))
+            full = {f"{folder}.md", f"{folder}/index.md", "index.md" if folder == "." else ""}
+            assert full & ({*made} | HAND_WRITTEN), f"{path} links to {target}"
+            for there in full & set(made) if anchor else ():
+                wanted = rf"\{{ #{anchor}[ }}]|id=\"{anchor}\""
+                assert re.search(wanted, made[there]), f"{path}: #{anchor}"
     assert count > 100
 
 
@@ -61,42 +73,46 @@ def test_a_method_shows_everything_of_its_record(made):
     text = made["methods/red-lantern.md"]
     found = sections(text)
     assert list(found) == [
-        "objective", "variants", "training", "results", "claims", "lab", "errata", "lineage",
-        "cite", "evidence",
+        "recipe", "objective", "variants", "training", "results", "claims", "lab", "errata",
+        "lineage", "similar", "cite", "evidence",
     ]  # fmt: skip
     assert "[Fewer" not in text
-    assert "](../terms/scenario/hallucination.md){ .chip .scenario }" in text
-    assert "Extends [PlainPairs](plain-pairs.md). Adds the anchor." in found["objective"]
+    chip = '<a href="../../terms/scenario/hallucination/" class="chip scenario">Hallucination</a>'
+    assert chip in text
+    parent = '<a href="../plain-pairs/">PlainPairs</a>'
+    assert f"Extends {parent}. Adds the anchor." in found["objective"]
     assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in found["objective"]
     assert "<td>the anchor, 0</td>" in found["objective"]
     assert "blob/0123abc/train.py#L10-L20" in found["variants"]
     assert "The code trains plain pairs." in found["variants"]
     assert "<td>beta</td><td>0.1</td><td>section 4</td>" in found["training"]
-    assert "[Lamp 7B](../models/lamp-7b.md)" in found["training"]
-    assert "**12.5** %" in found["results"]
+    assert '<a href="../../models/lamp-7b/">Lamp 7B</a>' in found["training"]
+    assert "<b>12.5</b> %" in found["results"]
     assert "@inproceedings{red-lantern," in found["cite"]
-    assert "../errata.md#red-lantern-year" in found["errata"]
-    assert "- [PlainPairs](plain-pairs.md)\n    - **Red Lantern**\n" in found["lineage"]
-    assert "        - [Blue Kite](blue-kite.md)" in found["lineage"]
-    assert "A baseline in the papers of [Blue Kite](blue-kite.md)." in found["lineage"]
+    assert "../../errata/#red-lantern-year" in found["errata"]
+    child = '<a href="../blue-kite/">Blue Kite</a>'
+    assert f"- {parent}\n    - <b>Red Lantern</b>\n" in found["lineage"]
+    assert f"        - {child}" in found["lineage"]
+    assert f"A baseline in the papers of {child}." in found["lineage"]
     assert '<span class="badge verified">verified</span>' in found["evidence"]
 
 
 def test_empty_sections_are_left_out(made):
     assert set(sections(made["methods/blue-kite.md"])) == {
-        "objective", "training", "lineage", "cite", "evidence"
+        "recipe", "objective", "training", "lineage", "similar", "cite", "evidence"
     }  # fmt: skip
 
 
 def test_edges_are_seen_from_both_ends(made):
-    assert "[Red Lantern](../methods/red-lantern.md)" in made["datasets/red-lantern.md"]
-    assert "[Red Lantern](../methods/red-lantern.md)" in made["models/lamp-7b.md"]
+    method = '<a href="../../methods/red-lantern/">Red Lantern</a>'
+    assert method in made["datasets/red-lantern.md"]
+    assert method in made["models/lamp-7b.md"]
     reported = sections(made["benchmarks/bench-one.md"])["reported"]
-    assert reported.count("[Red Lantern](../methods/red-lantern.md)") == 2
+    assert reported.count(method) == 2
     contributes = sections(made["papers/red-lantern.md"])["contributes"]
-    assert "(../datasets/red-lantern.md)" in contributes
-    assert "(../benchmarks/bench-one.md)" in contributes
-    assert "(../../methods/red-lantern.md)" in made["terms/scenario/hallucination.md"]
+    assert '"../../datasets/red-lantern/"' in contributes
+    assert '"../../benchmarks/bench-one/"' in contributes
+    assert '"../../../methods/red-lantern/"' in made["terms/scenario/hallucination.md"]
 
 
 def test_an_id_that_nothing_has_is_plain_text(tree):
@@ -104,7 +120,7 @@ def test_an_id_that_nothing_has_is_plain_text(tree):
 
     tree.edit("papers/blue-kite.yaml", "trains_on: [red-lantern]", "trains_on: [not-there]")
     text = pages(load(tree.root))["methods/blue-kite.md"]
-    assert "| Trains on | not-there |" in text
+    assert '<th scope="row">Trains on</th><td>not-there</td>' in text
 
 
 # --- the lab -------------------------------------------------------------------------------------
@@ -132,26 +148,29 @@ def test_the_quantiles_are_those_of_a_printed_table(df, quantile):
 
 def test_results_and_verdicts(made):
     found = sections(made["methods/red-lantern.md"])
-    row = "| **dpo** | learning_rate 0.00001 | 0.200 <small>± 0.248</small> |"
+    row = "<td><b>dpo</b></td><td>learning_rate 0.00001</td><td>0.200 <small>± 0.248</small></td>"
     assert row in found["lab"]
-    assert "| **red-lantern** | learning_rate 0.00001, delta 0 | 0.050 |  |" in found["lab"]
+    row = (
+        "<td><b>red-lantern</b></td><td>learning_rate 0.00001, delta 0</td><td>0.050</td><td></td>"
+    )
+    assert row in found["lab"]
     assert "Made up &#124; for tests." in found["lab"]
     assert "mmalign run red-lantern --seeds 1,2,3" in found["lab"]
     assert '<span class="badge not-shown">not shown</span>' in found["claims"]
     assert '<span class="badge open">not run yet</span>' in found["claims"]
-    assert "(../methods/red-lantern.md#lab)" in made["lab/results.md"]
+    assert '"../../methods/red-lantern/#lab"' in made["lab/results.md"]
 
 
 def test_results_of_two_worlds(kb, result):
     made = pages(kb, [result, {**result, "world": "video"}])
     found = sections(made["methods/red-lantern.md"])
     assert {"lab-scenes", "lab-video"} <= set(found)
-    assert "(../methods/red-lantern.md#lab-video)" in made["lab/results.md"]
+    assert '"../../methods/red-lantern/#lab-video"' in made["lab/results.md"]
 
 
 def test_a_result_of_an_unknown_method_is_listed_without_a_link(kb, result):
     made = pages(kb, [{**result, "method": "no-such"}])
-    assert "| no-such | scenes, version 1 |" in made["lab/results.md"]
+    assert "<td>no-such</td><td>scenes, version 1</td>" in made["lab/results.md"]
 
 
 # --- passages of hand-written pages --------------------------------------------------------------
@@ -161,9 +180,9 @@ def test_marks_are_replaced(kb, result):
     text = "# Home\n\n<!-- mmalign:counts -->\n\n<!-- mmalign:baselines scenes -->\n\nEnd.\n"
     plain = {"guide/x.md": text, "about/y.md": "# Y\n"}
     made = pages(kb, [result], plain)
-    assert "[**3** methods](../methods/index.md)" in made["guide/x.md"]
-    assert "| **base** |" in made["guide/x.md"]
-    assert "red-lantern**" not in made["guide/x.md"]
+    assert '<a href="../../methods/"><b>3</b> methods</a>' in made["guide/x.md"]
+    assert "<td><b>base</b></td>" in made["guide/x.md"]
+    assert "<b>red-lantern</b>" not in made["guide/x.md"]
     assert made["guide/x.md"].endswith("\n\nEnd.\n")
     assert "about/y.md" not in made
 
@@ -174,5 +193,7 @@ def test_an_unknown_mark_stops_the_build(kb):
 
 
 def test_every_passage_works_without_results(kb):
+    asked = {"methods": " annotation human"}
     for name in fragments.FRAGMENTS:
-        assert fragments.fill(Atlas(kb), "index.md", f"<!-- mmalign:{name} -->").strip()
+        mark = f"<!-- mmalign:{name}{asked.get(name, '')} -->"
+        assert fragments.fill(Atlas(kb), "index.md", mark).strip()

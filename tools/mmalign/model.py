@@ -328,6 +328,9 @@ class Term(Model):
     label: Text
     parent: Id | None = None
     definition: Text
+    form: Text | None = Field(
+        default=None, description="Of a family of objectives: its loss in the atlas's notation."
+    )
     survey: Text | None = Field(default=None, description="Section of the survey; none if ours.")
     aliases: tuple[Text, ...] = ()
     questions: tuple[Text, ...] = Field(

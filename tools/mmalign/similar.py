@@ -71,33 +71,48 @@ class Similar:
     reasons: tuple[str, ...]
 
 
+class Neighbours:
+    """Entries made ready for the question which of them are nearest to one of them."""
+
+    def __init__(self, rows: Sequence[Mapping]):
+        self.rows = list(rows)
+        self._place = {row["ref"]: place for place, row in enumerate(self.rows)}
+        self._features = [Counter(_features(row)) for row in self.rows]
+        self._texts = [Counter(_words(row)) for row in self.rows]
+        self._rarity = _rarity(self._features), _rarity(self._texts)
+        self._lengths = [
+            (_length(features, self._rarity[0]), _length(text, self._rarity[1]))
+            for features, text in zip(self._features, self._texts, strict=True)
+        ]
+
+    def of(self, ref: str, limit: int | None = None) -> list[Similar]:
+        """The others, nearest first; those with nothing in common are left out."""
+        here = self._place[ref]
+        row, found = self.rows[here], []
+        for place, other in enumerate(self.rows):
+            if place == here:
+                continue
+            shared = _common(self._features[here], self._features[place], self._rarity[0])
+            text = _common(self._texts[here], self._texts[place], self._rarity[1])
+            links = list(_links(row, other))
+            parts = {
+                "shared": sum(shared.values()) / self._lengths[here][0] / self._lengths[place][0],
+                "text": sum(text.values()) / self._lengths[here][1] / self._lengths[place][1],
+                "link": float(bool(links)),
+            }
+            score = sum(WEIGHTS[name] * value for name, value in parts.items())
+            reasons = [*links, *_reasons(shared), *_word_reason(text)]
+            if reasons:
+                found.append(Similar(other, round(score, 4), tuple(reasons)))
+        found.sort(key=lambda one: (-one.score, one.row["ref"]))
+        return found[:limit]
+
+
 def similar(row: Mapping, rows: Sequence[Mapping], limit: int | None = None) -> list[Similar]:
-    """The entries of `rows` that are nearest to `row`, best first; those with nothing in common
-    are left out. `rows` may be of another kind, and may hold `row` itself."""
-    everything = [row, *(other for other in rows if other["ref"] != row["ref"])]
-    features = [Counter(_features(each)) for each in everything]
-    texts = [Counter(_words(each)) for each in everything]
-    feature_rarity, word_rarity = _rarity(features), _rarity(texts)
-    found = []
-    for place, other in enumerate(everything[1:], 1):
-        shared = _common(features[0], features[place], feature_rarity)
-        text = _common(texts[0], texts[place], word_rarity)
-        links = list(_links(row, other))
-        parts = {
-            "shared": sum(shared.values())
-            / _length(features[0], feature_rarity)
-            / _length(features[place], feature_rarity),
-            "text": sum(text.values())
-            / _length(texts[0], word_rarity)
-            / _length(texts[place], word_rarity),
-            "link": float(bool(links)),
-        }
-        score = sum(WEIGHTS[name] * value for name, value in parts.items())
-        reasons = [*links, *_reasons(shared), *_word_reason(text)]
-        if reasons:
-            found.append(Similar(other, round(score, 4), tuple(reasons)))
-    found.sort(key=lambda one: (-one.score, one.row["ref"]))
-    return found[:limit]
+    """The entries of `rows` that are nearest to `row`, best first. `rows` may be of another kind,
+    and may hold `row` itself."""
+    others = (other for other in rows if other["ref"] != row["ref"])
+    return Neighbours([row, *others]).of(row["ref"], limit)
 
 
 def _features(row: Mapping) -> Iterable[tuple[str, str]]:

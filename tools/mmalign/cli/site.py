@@ -27,11 +27,11 @@ def build(ctx: click.Context, out: str | None) -> None:
     root = catalogue.find_root(ctx.find_root().obj)
     if out is None:
         ctx.exit(_mkdocs(root, "build", "--strict"))
-    from mmalign.site.build import site_pages
+    from mmalign.site.build import site as make
 
-    generated = site_pages(root)
-    _write_tree(os.path.join(root, "docs"), generated, out)
-    click.echo(f"{len(generated)} generated pages written to {out}", err=True)
+    pages, plain = make(root, os.environ.get("MMALIGN_SITE_URL", ""))
+    _write_tree(os.path.join(root, "docs"), pages | plain, out)
+    click.echo(f"{len(pages)} pages and {len(plain)} other files written to {out}", err=True)
 
 
 def _write_tree(hand_written: str, generated: dict[str, str | bytes], out: str) -> None:

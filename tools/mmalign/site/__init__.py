@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mmalign.kb import KnowledgeBase
-from mmalign.site import entries, fragments, indexes, method, taxonomy
+from mmalign.site import (
+    api,
+    compare_charts,
+    compare_tables,
+    entries,
+    explorer,
+    fragments,
+    indexes,
+    method,
+    network,
+    taxonomy,
+)
 from mmalign.site.atlas import Atlas, path_of
 from mmalign.site.parts import join
 from mmalign.site.text import front_matter
@@ -19,15 +30,19 @@ def pages(
     kb: KnowledgeBase,
     results: Iterable[Mapping] = (),
     hand_written: Mapping[str, str] | None = None,
+    scripts: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Path -> Markdown of every generated page, in the order of paths.
 
-    `results` are the parsed files of reference_impls/results. Of the `hand_written` pages (path ->
+    `results` are the parsed files of reference_impls/results, `scripts` the sources of its methods
+    by name. Of the `hand_written` pages (path ->
     Markdown) those come back that hold marks of `mmalign.site.fragments`, filled in.
     """
-    atlas = Atlas(kb, results)
+    atlas = Atlas(kb, results, scripts)
     made: dict[str, str] = {}
     for node in kb.nodes():
+        if node.ref in atlas.sole:
+            continue
         render = {"method": method.render, "term": taxonomy.term} | entries.RENDER
         made[path_of(node.ref)] = render[node.kind](atlas, node)
     for kind in indexes.COLUMNS:
@@ -35,9 +50,14 @@ def pages(
     for facet in kb.facets.values():
         made[f"terms/{facet.id}/index.md"] = taxonomy.facet(atlas, facet)
     made["terms/index.md"] = taxonomy.overview(atlas)
+    made[network.PATH] = network.page(atlas)
+    made |= compare_charts.pages(atlas)
+    made |= compare_tables.pages(atlas)
     made["errata.md"] = indexes.errata(atlas)
     made["lab/results.md"] = indexes.results(atlas)
     made["reference/cli.md"] = command_line()
+    made[explorer.PATH] = explorer.page(atlas)
+    made[api.PATH] = api.page(atlas)
     for path, text in (hand_written or {}).items():
         filled = fragments.fill(atlas, path, text)
         if filled != text:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
-from mmalign import graph
+from mmalign import graph, similar, views
 from mmalign.kb import COLLECTIONS, KnowledgeBase, Node
 from mmalign.model import KINDS
+from mmalign.site.charts import address
 from mmalign.site.text import attribute, escape
 
 FOLDERS = {**COLLECTIONS, "paper": "papers"}
@@ -27,20 +27,57 @@ LABELS = {
 
 
 def path_of(ref: str) -> str:
-    """Page of a full name: `method:mdpo` is at `methods/mdpo.md`."""
+    """Page of a full name: `method:mdpo` is at `methods/mdpo.md`. See also `Atlas.path`."""
     kind, _, name = ref.partition(":")
     return f"terms/{name}.md" if kind == "term" else f"{FOLDERS[kind]}/{name}.md"
 
 
 class Atlas:
-    """The knowledge base and the lab's results, with the lookups that pages need."""
+    """The knowledge base, the lab's results and scripts (name -> source), and lookups in them."""
 
-    def __init__(self, kb: KnowledgeBase, results: Iterable[dict] = ()):
+    def __init__(
+        self,
+        kb: KnowledgeBase,
+        results: Iterable[dict] = (),
+        scripts: Mapping[str, str] | None = None,
+    ):
         self.kb = kb
         self.nodes: dict[str, Node] = {node.ref: node for node in kb.nodes()}
+        self._neighbours: dict[str, similar.Neighbours] = {}
+        self.scripts = dict(scripts or {})
         self.results: dict[str, list[dict]] = {}
         for result in sorted(results, key=lambda r: (r["method"], r["world"], r["world_version"])):
             self.results.setdefault(result["method"], []).append(result)
+
+    @cached_property
+    def sole(self) -> dict[str, str]:
+        """Paper -> its entry, of papers with exactly one: the entry's page is the paper's too.
+
+        A baseline is only a part of what its paper is about.
+        """
+        found = {}
+        for paper in self.kb.papers.values():
+            entries = {
+                f"{kind}:{entry.id}": entry
+                for kind, collection in COLLECTIONS.items()
+                for entry in getattr(paper, collection)
+            }
+            if len(entries) == 1:
+                ((ref, entry),) = entries.items()
+                if getattr(entry, "own", ()) != ("baseline",):
+                    found[f"paper:{paper.id}"] = ref
+        return found
+
+    def neighbours(self, kind: str) -> similar.Neighbours:
+        """The entries of a kind, ready to be asked which are nearest to one."""
+        if kind not in self._neighbours:
+            rows = [views.row(self.kb, node) for node in self.kb.nodes(kind)]
+            self._neighbours[kind] = similar.Neighbours(rows)
+        return self._neighbours[kind]
+
+    def path(self, ref: str) -> str:
+        """Page on which a node is shown."""
+        return path_of(self.sole.get(ref, ref))
 
     @cached_property
     def incoming(self) -> dict[tuple[str, str], list[str]]:
@@ -92,11 +129,12 @@ class Page:
         self.atlas, self.path = atlas, path
 
     def to(self, path: str, label: str, classes: str = "") -> str:
-        """A link to another page of the site (`path` may end in #anchor); label is Markdown."""
-        file, hash_, anchor = path.partition("#")
-        target = posixpath.relpath(file, posixpath.dirname(self.path) or ".")
-        suffix = f"{{ {classes} }}" if classes else ""
-        return f"[{label}]({target}{hash_}{anchor}){suffix}"
+        """A link to another page of the site, as HTML (`path` may end in #anchor or ?query).
+
+        `label` is HTML already; `classes` are names of classes with spaces between.
+        """
+        attributes = f' class="{classes}"' if classes else ""
+        return f'<a href="{address(self.path, path)}"{attributes}>{label}</a>'
 
     def link(self, ref: str | None, label: str = "", classes: str = "") -> str:
         """A link to a node's page; only its name if there is no such node."""
@@ -104,9 +142,10 @@ class Page:
         if node is None:
             return escape(label or (ref or "").rpartition(":")[2].rpartition("/")[2])
         shown = escape(label or node.name)
-        if ref and path_of(ref) == self.path:
-            return f"**{shown}**"
-        return self.to(path_of(node.ref), shown, classes)
+        path = self.atlas.path(node.ref)
+        if path == self.path:
+            return f"<b>{shown}</b>"
+        return self.to(path, shown, classes)
 
     def links(self, kind: str, ids: Iterable[str]) -> str:
         """Links to entries of one kind, with commas."""
@@ -117,7 +156,7 @@ class Page:
 
     def chip(self, facet: str, term: str) -> str:
         """A term as a small label that leads to its page."""
-        return self.link(f"term:{facet}/{term}", classes=f".chip .{facet.replace('_', '-')}")
+        return self.link(f"term:{facet}/{term}", classes=f"chip {facet.replace('_', '-')}")
 
     def chips(self, node: Node, facet: str) -> str:
         return " ".join(self.chip(facet, term) for term in self.atlas.kb.facet_values(node, facet))

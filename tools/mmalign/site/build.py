@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import yaml
+
 from mmalign.load import load
-from mmalign.site import pages
+from mmalign.site import api, pages
+from mmalign.site.api import address_of
+from mmalign.site.atlas import Atlas, path_of
 
 
 def results(root: Path) -> list[dict]:
     """The committed results of the lab, in the order of their file names."""
     folder = root / "reference_impls" / "results"
     return [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+
+
+def scripts(root: Path) -> dict[str, str]:
+    """The scripts of methods, by the name that a record calls them."""
+    folder = root / "reference_impls" / "methods"
+    return {
+        file.stem: file.read_text(encoding="utf-8") for file in sorted(folder.glob("[a-z]*.py"))
+    }
 
 
 def hand_written(root: Path) -> dict[str, str]:
@@ -24,7 +36,20 @@ def hand_written(root: Path) -> dict[str, str]:
     }
 
 
-def site_pages(root: str | Path) -> dict[str, str]:
-    """All pages that are not plain files of docs/, for the checkout at `root`."""
+def site(root: str | Path, site_url: str = "") -> tuple[dict[str, str], dict[str, str]]:
+    """All pages that are not plain files of docs/, for the checkout at `root`; and all plain files
+    that are made too: JSON, BibTeX, redirects, ...
+
+    `site_url` is where the site will be, empty if that is not known. ValueError names a line of
+    docs/redirects.yml that leads nowhere.
+    """
     root = Path(root)
-    return pages(load(root), results(root), hand_written(root))
+    kb, measured, written = load(root), results(root), hand_written(root)
+    made = pages(kb, measured, written, scripts(root))
+    file = root / "docs" / "redirects.yml"
+    table = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    atlas = Atlas(kb, measured)
+    # A paper with one entry is shown on the page of the entry; its own address stays good.
+    merged = {address_of(path_of(paper)): address_of(atlas.path(paper)) for paper in atlas.sole}
+    old = api.redirects(merged | (table or {}), {*made, *written}, site_url)
+    return made, api.files(atlas, site_url) | old

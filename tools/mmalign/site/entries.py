@@ -115,9 +115,14 @@ def _entry(atlas: Atlas, node: Node, own: list, relations: list, *sections: str)
         (escape(facet.label), page.chips(node, facet.id)) for facet in atlas.kb.facets.values()
     ]
     licence, location = getattr(entry, "licence", None), getattr(entry, "location", None)
+    sole = f"paper:{record.id}" in atlas.sole
     rows = [
-        ("Paper", page.link(f"paper:{record.id}")),
-        ("Published", parts.published(record)),
+        ("Paper", f"{page.link(f'paper:{record.id}')}<br>{parts.authors(record, 6)}"),
+        (
+            "Published",
+            " · ".join(filter(None, (parts.published(record), parts.paper_links(record)))),
+        ),
+        ("Code", parts.code_link(record)),
         *own,
         *facets,
         ("Licence", escape(licence) if licence else ""),
@@ -138,8 +143,12 @@ def _entry(atlas: Atlas, node: Node, own: list, relations: list, *sections: str)
         *sections,
         section("Notes", "notes", notes),
         parts.errata(page, node),
+        parts.similar(page, node) if node.kind in ("dataset", "benchmark") else "",
         parts.citation(record),
-        parts.evidence(atlas.kb.evidence_for(node), f"{COLLECTIONS[node.kind]}.{node.id}."),
+        # Where the paper has no page of its own, its evidence stands here, too.
+        parts.evidence(record.evidence)
+        if sole
+        else parts.evidence(atlas.kb.evidence_for(node), f"{COLLECTIONS[node.kind]}.{node.id}."),
     )
 
 
@@ -158,7 +167,7 @@ def _reported(atlas: Atlas, node: Node) -> str:
                     page.link(f"method:{method.id}"),
                     escape(each.metric),
                     escape(each.model),
-                    f"**{number(each.value)}**{unit}",
+                    f"<b>{number(each.value)}</b>{unit}",
                     escape(f"{baseline} {against}"),
                 ]
             )

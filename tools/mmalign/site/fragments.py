@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-from mmalign.site import lab
+from mmalign.site import guides, lab
 from mmalign.site.atlas import LABELS, Atlas, Page
 from mmalign.site.text import escape, table
 
-_MARK = re.compile(r"^<!-- mmalign:([a-z-]+)(?: ([a-z0-9-]+))? -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- mmalign:([a-z-]+)(?: ([a-z0-9! -]+?))? -->$", re.MULTILINE)
 
 
 def fill(atlas: Atlas, path: str, text: str) -> str:
@@ -39,7 +39,7 @@ def counts(page: Page, _: str | None) -> str:
         (scripts, "runnable scripts", "guide/run-a-method.md"),
         (len(kb.errata), "errata, proven", "errata.md"),
     ]
-    items = [f"- {page.to(path, f'**{number}** {label}')}" for number, label, path in found]
+    items = [f"- {page.to(path, f'<b>{number}</b> {label}')}" for number, label, path in found]
     return '<div class="counts" markdown>\n\n' + "\n".join(items) + "\n\n</div>"
 
 
@@ -57,7 +57,7 @@ def scenarios(page: Page, _: str | None) -> str:
             title = page.link(f"term:scenario/{term.id}")
             cards.append(
                 '<div class="card" markdown>\n\n'
-                f'**{title}** <span class="count">{len(methods)}</span>\n\n'
+                f'<b>{title}</b> <span class="count">{len(methods)}</span>\n\n'
                 f"{page.refs(methods)}\n\n</div>"
             )
     return '<div class="cards" markdown>\n\n' + "\n\n".join(cards) + "\n\n</div>"
@@ -95,5 +95,6 @@ FRAGMENTS = {
     "evidence": evidence,
     "baselines": baselines,
     "facets": facets,
+    **guides.FRAGMENTS,
 }
 """Name of a mark -> function of the page and the mark's argument."""

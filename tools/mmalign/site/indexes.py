@@ -43,7 +43,7 @@ def _siblings(page: Page, kind: str) -> str:
     if kind not in group:
         return ""
     shown = [
-        f"**{LABELS[each][1]}**"
+        f"<b>{LABELS[each][1]}</b>"
         if each == kind
         else page.to(path_of(f"{each}:index"), LABELS[each][1])
         for each in group
@@ -64,7 +64,7 @@ def _methods(page: Page, nodes: list[Node]):
         ]
         rows.append(
             [
-                f"**{page.link(node.ref)}**",
+                f"<b>{page.link(node.ref)}</b>",
                 str(node.paper.year),
                 *(page.chips(node, facet) for facet in facets),
                 f'<span class="has">{" ".join(filter(None, has))}</span>',
@@ -77,7 +77,7 @@ def _papers(page: Page, nodes: list[Node]):
     rows = []
     for node in sorted(nodes, key=lambda each: (-each.entry.year, each.entry.title.lower())):
         made = [
-            page.link(f"{kind}:{entry.id}", classes=f".kind .{kind} title={kind}")
+            page.link(f"{kind}:{entry.id}", classes=f"kind {kind}")
             for kind, collection in COLLECTIONS.items()
             for entry in getattr(node.entry, collection)
         ]
@@ -98,7 +98,7 @@ def _datasets(page: Page, nodes: list[Node]):
         size = node.entry.size_released or node.entry.size_paper
         rows.append(
             [
-                f"**{page.link(node.ref)}**",
+                f"<b>{page.link(node.ref)}</b>",
                 escape(size.text) if size else "",
                 page.chips(node, "annotation"),
                 page.chips(node, "modality"),
@@ -113,7 +113,7 @@ def _benchmarks(page: Page, nodes: list[Node]):
     arrows = {"higher": "↑", "lower": "↓", "none": ""}
     rows = [
         [
-            f"**{page.link(node.ref)}**",
+            f"<b>{page.link(node.ref)}</b>",
             page.chips(node, "benchmark_dimension"),
             page.chips(node, "modality"),
             escape(", ".join(f"{m.name} {arrows[m.direction]}" for m in node.entry.metrics)),
@@ -127,7 +127,7 @@ def _benchmarks(page: Page, nodes: list[Node]):
 def _models(page: Page, nodes: list[Node]):
     rows = [
         [
-            f"**{page.link(node.ref)}**",
+            f"<b>{page.link(node.ref)}</b>",
             escape(", ".join(node.entry.sizes)),
             page.chips(node, "modality"),
             escape(node.entry.licence or ""),
@@ -140,7 +140,11 @@ def _models(page: Page, nodes: list[Node]):
 
 def _frameworks(page: Page, nodes: list[Node]):
     rows = [
-        [f"**{page.link(node.ref)}**", escape(node.entry.summary), escape(node.entry.licence or "")]
+        [
+            f"<b>{page.link(node.ref)}</b>",
+            escape(node.entry.summary),
+            escape(node.entry.licence or ""),
+        ]
         for node in nodes
     ]
     return ["Framework", "What it is", "Licence"], rows

@@ -52,7 +52,7 @@ def results_table(data: Mapping) -> str:
     for row in data["rows"]:
         settings = ", ".join(f"{name} {_setting(value)}" for name, value in row["settings"].items())
         cells = [shown(row["metrics"].get(column, ())) for column in columns]
-        rows.append([f"**{escape(row['name'])}**", escape(settings), *cells])
+        rows.append([f"<b>{escape(row['name'])}</b>", escape(settings), *cells])
     head = ["Row", "Settings", *(code(column) for column in columns)]
     note = f"{escape(data['note'])}\n{{ .note }}" if data.get("note") else ""
     return join(f"### {escape(data['title'])}", table(head, rows), note)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from mmalign.kb import Node
 from mmalign.model import Method
-from mmalign.site import equations, lab, parts
+from mmalign.site import equations, lab, parts, recipe, script
 from mmalign.site.atlas import Atlas, Page, badge, path_of
 from mmalign.site.parts import bullets, facts, join, section
 from mmalign.site.text import (
     code,
     escape,
-    fence,
     front_matter,
-    html_table,
     linked,
     number,
     shown_url,
@@ -40,20 +38,25 @@ def render(atlas: Atlas, node: Node) -> str:
         f"# {escape(method.name)}",
         f"{escape(method.summary)}\n{{ .lead }}",
         _head(page, node),
+        recipe.flow(page, node),
         _objective(page, method),
         _variants(method),
         _training(page, method),
         _results(page, method),
         _claims(page, method),
         _lab(page, method),
-        _run(method),
+        _run(page, method),
         _reproduction(method),
         _frameworks(page, method),
         section("Notes", "notes", bullets(escape(note) for note in method.notes)),
         parts.errata(page, node),
         _lineage(page, method),
+        parts.similar(page, node),
         parts.citation(paper),
-        parts.evidence(atlas.kb.evidence_for(node), f"methods.{method.id}."),
+        # Where the paper has no page of its own, all of its evidence stands here.
+        parts.evidence(paper.evidence)
+        if f"paper:{paper.id}" in atlas.sole
+        else parts.evidence(atlas.kb.evidence_for(node), f"methods.{method.id}."),
     )
 
 
@@ -107,7 +110,19 @@ def _objective(page: Page, method: Method) -> str:
         equations.block(objective.latex),
         f"As the paper defines it: {linked(objective.place)}.\n{{ .note }}",
         symbols,
+        _parent_equation(page, method),
         equations.source(objective.latex),
+    )
+
+
+def _parent_equation(page: Page, method: Method) -> str:
+    """The equation that this one extends, to be laid beside it."""
+    parent = page.atlas.kb.methods.get(method.objective.parent or "")
+    if parent is None:
+        return ""
+    return (
+        f"<details><summary>The objective that it extends: {escape(parent.name)}</summary>"
+        f"{equations.block(parent.objective.latex)}</details>"
     )
 
 
@@ -127,7 +142,7 @@ def _variants(method: Method) -> str:
     return section(
         "Where survey and code differ from the paper",
         "variants",
-        html_table(["Place", "What it computes instead", "What that changes"], rows),
+        table(["Place", "What it computes instead", "What that changes"], rows),
     )
 
 
@@ -147,7 +162,7 @@ def _training(page: Page, method: Method) -> str:
                 ("Compared with", page.links("method", method.compares_with)),
             ]
         ),
-        html_table(["Hyperparameter", "Value", "Source", "Note"], rows) if rows else "",
+        table(["Hyperparameter", "Value", "Source", "Note"], rows) if rows else "",
     )
 
 
@@ -162,7 +177,7 @@ def _results(page: Page, method: Method) -> str:
                 page.link(f"benchmark:{each.benchmark}"),
                 escape(each.metric),
                 escape(each.model),
-                f"**{number(each.value)}**{unit}",
+                f"<b>{number(each.value)}</b>{unit}",
                 escape(against),
                 linked(each.place),
                 escape(each.note or ""),
@@ -217,16 +232,30 @@ def _lab(page: Page, method: Method) -> str:
     )
 
 
-def _run(method: Method) -> str:
+def _run(page: Page, method: Method) -> str:
+    """How to run the script, and the script itself."""
     if not method.reference_impl:
         return ""
-    script = f"reference_impls/methods/{method.reference_impl.removesuffix('.py')}.py"
+    name = method.reference_impl.removesuffix(".py")
+    path = f"reference_impls/methods/{name}.py"
+    real = "--model MODEL --dataset DATA --device cuda --dtype bfloat16"
+    several = f"accelerate launch {path} {real} --no-baselines"
+    rows = [
+        ("In the lab, on a CPU", code(f"mmalign run {method.id}")),
+        ("On a GPU, with a real model", code(f"mmalign run {method.id} {real}")),
+        ("On several GPUs", code(several)),
+    ]
+    guide = page.to("guide/run-on-your-data.md", "Models, data and options")
+    source = page.atlas.scripts.get(name)
     return section(
         "Run it",
         "run",
-        fence(f"$ mmalign run {method.id}", "console"),
-        f"The script is {code(script)}; "
-        f"{code(f'mmalign run {method.id} --help')} lists its options.",
+        facts(rows),
+        f"{guide}; {code(f'mmalign run {method.id} --help')} lists all. "
+        f"The script is {code(path)}.",
+        f"<p>In it: {script.links(source)}.</p>" if source else "",
+        script.listing(source) if source else "",
+        search=False,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable
 
 from mmalign.export.bibtex import to_bibtex
 from mmalign.kb import Node
 from mmalign.model import Erratum, Evidence, Paper, SurveyPlace
 from mmalign.site.atlas import Page, badge
-from mmalign.site.text import code, escape, external, fence, html_table, linked, shown_url
+from mmalign.site.text import code, escape, external, linked, shown_url, table
 from mmalign.views import paper_summary
 
 SURVEY = "2503.14504"
@@ -33,13 +34,16 @@ def facts(rows: Iterable[tuple[str, str]], kind: str = "") -> str:
     rows = [(label, value) for label, value in rows if value]
     if not rows:
         return ""
-    lines = ["| | |", "| --- | --- |", *(f"| {label} | {value} |" for label, value in rows)]
-    classes = f"facts {kind}".strip()
-    return f'<div class="{classes}" markdown>\n\n' + "\n".join(lines) + "\n\n</div>"
+    body = "".join(
+        f'<tr><th scope="row">{label}</th><td>{value}</td></tr>' for label, value in rows
+    )
+    return f'<div class="{f"facts {kind}".strip()}"><table><tbody>{body}</tbody></table></div>'
 
 
 def bullets(items: Iterable[str]) -> str:
-    return "\n".join(f"- {item}" for item in items if item)
+    """Items that are HTML already as a list on one line, which Markdown passes through."""
+    listed = "".join(f"<li>{item}</li>" for item in items if item)
+    return f"<ul>{listed}</ul>" if listed else ""
 
 
 def survey_place(place: SurveyPlace | None) -> str:
@@ -109,7 +113,11 @@ def citation(*papers: Paper | None) -> str:
     found = [paper_summary(paper) for paper in papers if paper is not None]
     if not found:
         return ""
-    return section("Cite", "cite", fence(to_bibtex(found), "bibtex"), search=False)
+    # As the theme shows a block of code, with its copy button, but without colours: those would
+    # take longer than all the rest of the page.
+    text = html.escape(to_bibtex(found)).replace("\n", "&#10;")
+    block = f'<div class="highlight bibtex"><pre><code>{text}</code></pre></div>'
+    return section("Cite", "cite", block, search=False)
 
 
 def errata(page: Page, node: Node) -> str:
@@ -124,6 +132,22 @@ def errata(page: Page, node: Node) -> str:
         place = page.to(f"errata.md#{item.id}", escape(item.where))
         items.append(f"{badge(item.severity)} {place}: {escape(item.correct)}")
     return section("Errata", "errata", bullets(items))
+
+
+def similar(page: Page, node: Node, most: int = 5) -> str:
+    """The nearest entries of the same kind, each with its reasons."""
+    rows = [
+        [f"<b>{page.link(one.row['ref'])}</b>", escape("; ".join(one.reasons[:4]))]
+        for one in page.atlas.neighbours(node.kind).of(node.ref, most)
+    ]
+    if not rows:
+        return ""
+    note = (
+        "Computed from shared terms, objectives, data, benchmarks and authors, from the words of "
+        f"the records and from links between them: {code(f'mmalign similar {node.ref}')}.\n"
+        "{ .note }"
+    )
+    return section("Similar", "similar", table(["Entry", "Why"], rows), note, search=False)
 
 
 def erratum(page: Page, item: Erratum) -> str:
@@ -171,7 +195,7 @@ def evidence(items: Iterable[Evidence], prefix: str = "") -> str:
         rows.append([badge(item.status), fields, linked(item.source) + note, item.checked])
     if not rows:
         return ""
-    body = html_table(["Status", "Covers", "Read at", "Checked"], rows)
+    body = table(["Status", "Covers", "Read at", "Checked"], rows)
     return section("Evidence", "evidence", body, search=False)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from mmalign import views
 from mmalign.kb import Node
 from mmalign.model import Facet
-from mmalign.site import parts
+from mmalign.site import charts, equations, parts
 from mmalign.site.atlas import LABELS, Atlas, Page, path_of
 from mmalign.site.parts import bullets, facts, join, section
 from mmalign.site.text import code, escape, front_matter, table
+
+OVERVIEW, EXPLORER = "terms/index.md", "explorer.md"
+FIRST = ("scenario", "family", "annotation", "dimension")
 
 
 def term(atlas: Atlas, node: Node) -> str:
@@ -41,6 +45,7 @@ def term(atlas: Atlas, node: Node) -> str:
                 ("Ask for it", query),
             ]
         ),
+        section("In one notation", "form", equations.block(entry.form) if entry.form else ""),
         section("Open questions", "questions", bullets(escape(each) for each in entry.questions)),
         section("Narrower terms", "narrower", bullets(children)),
         *groups,
@@ -59,18 +64,18 @@ def _carriers(page: Page, node: Node, refs: list[str]) -> str:
         through = [each for each in terms if each in below and each != node.id]
         chips = " ".join(page.chip(node.facet, each) for each in through)
         lines.append(f"{page.link(ref)}: {escape(carrier.entry.summary)} {chips}".rstrip())
-    return bullets(lines)
+    return f'<div class="carriers">{bullets(lines)}</div>'
 
 
 def tree(page: Page, facet: Facet) -> str:
-    """All terms of a facet as a nested list, with the number of entries that carry each."""
+    """All terms of a facet as a nested list, with the entries that carry each."""
 
     def below(parent: str | None, depth: int, seen: frozenset[str]) -> list[str]:
         lines = []
         for each in facet.terms:
             if each.parent == parent and each.id not in seen:
-                count = len(page.atlas.carriers_below(facet.id, each.id))
                 link = page.link(f"term:{facet.id}/{each.id}")
+                count = entries_of(page, facet, each.id)
                 lines.append(f'{"    " * depth}- {link} <span class="count">{count}</span>')
                 lines += below(each.id, depth + 1, seen | {each.id})
         return lines
@@ -103,26 +108,85 @@ def facet(atlas: Atlas, definition: Facet) -> str:
 
 
 def overview(atlas: Atlas) -> str:
-    page = Page(atlas, "terms/index.md")
-    facets = list(atlas.kb.facets.values())
-    found = [
-        join(
-            f"## {page.to(f'terms/{each.id}/index.md', escape(each.label))} {{ #{each.id} }}",
-            escape(each.definition),
-            tree(page, each),
-        )
-        for each in facets
-    ]
+    """All facets: a sunburst of each beside the same as a list, and links that act as tabs."""
+    page = Page(atlas, OVERVIEW)
+    # Those that most readers ask by come first.
+    rank = {key: place for place, key in enumerate(FIRST)}
+    facets = sorted(atlas.kb.facets.values(), key=lambda f: rank.get(views.key(f), len(rank)))
+    tabs = "".join(f'<a href="#{each.id}">{escape(each.label)}</a>' for each in facets)
     return join(
-        front_matter("Taxonomy", "The facets of every entry.", hide=["navigation"]),
+        front_matter("Taxonomy", "The facets of every entry.", hide=["navigation", "toc"]),
         "# Taxonomy",
-        "Every entry is classified along these facets. The number behind a term counts the entries "
-        "that carry it or a narrower one.\n{ .lead }",
+        "Every entry is classified along these facets. In a picture, a slice is as wide as its "
+        "number of entries, an entry with several terms counts at each, and a hollow slice is a "
+        "term that no entry carries yet.\n{ .lead }",
+        charts.assets(OVERVIEW, "charts.js"),
+        f'<nav class="facet-tabs" aria-label="Facets">{tabs}</nav>',
+        *(_view(page, each) for each in facets),
         crossing(page, "scenario", "objective_family"),
-        '<div class="facets" markdown>',
-        *(f'<div class="facet" markdown>\n\n{each}\n</div>' for each in found),
+    )
+
+
+def _view(page: Page, facet: Facet) -> str:
+    """One facet of the overview."""
+    slices = _slices(page, facet)
+    carriers = {ref for term in facet.terms for ref in page.atlas.carriers_below(facet.id, term.id)}
+    label = f"{facet.label}: terms by number of entries"
+    picture = charts.sunburst(slices, label, len(carriers)) if carriers else ""
+    return join(
+        '<div class="facet-view" markdown>',
+        f"## {page.to(f'terms/{facet.id}/index.md', escape(facet.label))} {{ #{facet.id} }}",
+        escape(facet.definition),
+        '<div class="facet-both" markdown>',
+        charts.figure(
+            "facet-picture",
+            picture,
+            key=views.key(facet),
+            explorer=charts.address(page.path, EXPLORER),
+        )
+        if picture
+        else "",
+        tree(page, facet),
+        "</div>",
         "</div>",
     )
+
+
+def _slices(page: Page, facet: Facet) -> tuple[charts.Slice, ...]:
+    """The terms of a facet as slices of a sunburst."""
+
+    def below(parent: str | None, seen: frozenset[str]) -> tuple[charts.Slice, ...]:
+        return tuple(
+            charts.Slice(
+                each.id,
+                each.label,
+                charts.address(page.path, f"terms/{facet.id}/{each.id}.md"),
+                by_kind(page.atlas, facet, each.id),
+                len(page.atlas.carriers.get(f"term:{facet.id}/{each.id}", ())),
+                below(each.id, seen | {each.id}),
+            )
+            for each in facet.terms
+            if each.parent == parent and each.id not in seen
+        )
+
+    return below(None, frozenset())
+
+
+def by_kind(atlas: Atlas, facet: Facet, term: str) -> dict[str, int]:
+    """How many entries of each kind carry a term or one below it; kinds without any are absent."""
+    refs = atlas.carriers_below(facet.id, term)
+    counts = {kind: sum(ref.startswith(f"{kind}:") for ref in refs) for kind in facet.applies_to}
+    return {kind: count for kind, count in counts.items() if count}
+
+
+def entries_of(page: Page, facet: Facet, term: str) -> str:
+    """Links to the explorer with the entries of a term, one for each kind."""
+    shown = []
+    for kind, count in by_kind(page.atlas, facet, term).items():
+        query = f"?kind={kind}&{views.key(facet)}={term}"
+        words = charts.plural(count, *(each.lower() for each in LABELS[kind]))
+        shown.append(f'<a href="{charts.address(page.path, EXPLORER + query)}">{words}</a>')
+    return ", ".join(shown) or "none"
 
 
 def crossing(page: Page, rows: str, columns: str) -> str:

@@ -136,24 +136,13 @@ def fence(text: str, language: str = "text") -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table of cells that are Markdown already; columns that are empty are left out."""
-    rows = [list(row) for row in rows]
-    keep = [n for n in range(len(head)) if n == 0 or any(row[n] for row in rows)]
-    lines = [
-        "| " + " | ".join(head[n] for n in keep) + " |",
-        "|" + " --- |" * len(keep),
-        *("| " + " | ".join(row[n] or "" for n in keep) + " |" for row in rows),
-    ]
-    return "\n".join(lines)
+    """A table of cells that are HTML already; columns that are empty are left out.
 
-
-def html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The same as HTML on one line, which Markdown passes through: for long tables whose cells hold
-    no link within the site.
+    It is HTML on one line, which Markdown passes through and the build puts aside (`hook.py`).
     """
     rows = [list(row) for row in rows]
     keep = [n for n in range(len(head)) if n == 0 or any(row[n] for row in rows)]
-    heads = "".join(f"<th>{head[n]}</th>" for n in keep)
+    heads = "".join(f'<th scope="col">{head[n]}</th>' for n in keep)
     body = "".join(f"<tr>{''.join(f'<td>{row[n]}</td>' for n in keep)}</tr>" for row in rows)
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
 

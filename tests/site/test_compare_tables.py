@@ -1,0 +1,107 @@
+"""The tables of comparison; and the recipe, script and neighbours on a method's page."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mmalign.kb import KnowledgeBase
+from mmalign.latex import problems, to_mathml
+from mmalign.load import load
+from mmalign.site import compare_tables, pages, script
+from mmalign.site.atlas import Atlas
+
+SOURCE = '''"""Doc."""
+from x import y
+
+
+class Config:
+    beta = 0.1
+
+
+def make_pairs(world):
+    return []
+
+
+def loss(batch, cfg):
+    chosen, rejected = rewards(batch)
+    text_term = chosen - rejected < 0  # a < b & c
+    return text_term
+'''
+
+
+@pytest.fixture(scope="module")
+def real(checkout) -> KnowledgeBase:
+    return load(checkout)
+
+
+def test_every_family_with_methods_has_a_form_that_can_be_shown(real):
+    used = {method.objective.family for method in real.methods.values()}
+    forms = {term.id: term.form for term in real.facets["objective_family"].terms}
+    for family in used:
+        assert forms[family], family
+        assert not list(problems(forms[family])), family
+        assert "<math" in to_mathml(forms[family])
+
+
+def test_every_method_stands_once_among_the_objectives(real):
+    text = compare_tables.objectives(Atlas(real))
+    for method in real.methods:
+        assert text.count(f'<td><b><a href="../../methods/{method}/">') == 1, method
+    assert 'methods/mdpo/#variants"><span class="badge source-survey">by the survey: 1' in text
+
+
+def test_the_needs_are_read_off_the_record(real):
+    needs = {id_: compare_tables._needs(method) for id_, method in real.methods.items()}
+    assert needs["dpo"] == "pairs of texts, a reference model"
+    assert needs["mdpo"] == "pairs of both, a reference model"
+    assert "a reference model" not in needs["simpo"]
+    assert "sampling and a reward" in needs["r1-v"]
+
+
+def test_data_sets_of_table_2_come_first_with_their_errata(real):
+    text = compare_tables.datasets(Atlas(real))
+    first, others = text.split("{ #others")
+    for id_ in ("llava-rlhf", "rlhf-v", "vlfeedback", "mmpr", "mm-rlhf"):
+        assert f'<td><b><a href="../../datasets/{id_}/">' in first, id_
+    assert '<td><b><a href="../../datasets/llava-instruct/">' in others
+    assert "../../errata/#rlhf-v-released-size" in first
+
+
+def test_results_know_which_way_is_better(kb):
+    text = compare_tables.results(Atlas(kb))
+    assert "## " in text and "{ #bench-one" in text
+    row = next(row for row in re.findall(r"<tr>.*?</tr>", text) if "invented objects" in row)
+    # 12.5 against 25, and the benchmark says that lower is better.
+    assert "invented objects ↓" in row
+    assert '-12.5 <span class="badge yes">better</span>' in row
+
+
+def test_the_recipe_is_an_ordered_list(kb):
+    text = pages(kb)["methods/red-lantern.md"]
+    flow = re.search(r'<div class="flow"><ol>(.*?)</ol></div>', text)[1]
+    assert re.findall(r"<b>([^<]+)</b><span>", flow) == [
+        "Images and prompts", "Responses", "Judged by", "Pairs differ in", "Objective",
+    ]  # fmt: skip
+
+
+def test_neighbours_stand_on_the_page_with_reasons(kb):
+    text = pages(kb)["methods/blue-kite.md"]
+    assert "Blue Kite extends the objective of Red Lantern" in text
+
+
+def test_a_script_is_shown_with_anchors_and_its_terms():
+    assert script.terms(SOURCE) == [
+        ("Config", "hyperparameters, each with its source", 5),
+        ("make_pairs", "data step", 9),
+        ("loss", "objective", 13),
+        ("chosen", "in the objective", 14),
+        ("rejected", "in the objective", 14),
+        ("text_term", "in the objective", 15),
+    ]
+    shown = script.listing(SOURCE)
+    assert "\n" not in shown
+    assert '<span id="L15"><a href="#L15">  15</a>' in shown
+    assert "a &lt; b &amp; c" in shown
+    assert '<a href="#L15" title="in the objective">' in script.links(SOURCE)

@@ -1,0 +1,68 @@
+"""A method's script on its page: its lines, and links to those that a reader looks for."""
+
+from __future__ import annotations
+
+import ast
+
+from mmalign.site.text import code
+
+PARTS = {
+    "Config": "hyperparameters, each with its source",
+    "make_pairs": "data step",
+    "make_sft": "data step",
+    "rewards": "rewards",
+    "prepare": "negative images",
+    "advantages": "advantages",
+    "loss": "objective",
+}
+"""Name in a script -> what it is."""
+
+
+def listing(source: str) -> str:
+    """The script with numbered lines, each with an anchor (`#L12`), as HTML on one line."""
+    lines = "&#10;".join(
+        f'<span id="L{number}"><a href="#L{number}">{number:4}</a>  {_entities(line)}</span>'
+        for number, line in enumerate(source.rstrip().splitlines(), 1)
+    )
+    return (
+        "<details><summary>The whole script, "
+        f"{len(source.splitlines())} lines</summary>"
+        f'<div class="highlight script" tabindex="0"><pre><code>{lines}</code></pre></div>'
+        "</details>"
+    )
+
+
+def terms(source: str) -> list[tuple[str, str, int]]:
+    """(name, what it is, line) of the parts of a script and of the terms of its objective.
+
+    A term is a name that `loss` gives to something: scripts call the terms of an equation by the
+    words of the paper.
+    """
+    found = []
+    for node in ast.parse(source).body:
+        name = getattr(node, "name", None)
+        if name in PARTS:
+            found.append((name, PARTS[name], node.lineno))
+        if name == "loss":
+            seen = set()
+            for each in ast.walk(node):
+                if not isinstance(each, ast.Assign):
+                    continue
+                for target in each.targets:
+                    for part in target.elts if isinstance(target, ast.Tuple) else [target]:
+                        if isinstance(part, ast.Name) and part.id not in seen:
+                            seen.add(part.id)
+                            found.append((part.id, "in the objective", each.lineno))
+    return found
+
+
+def links(source: str) -> str:
+    """The parts and terms of a script as links to their lines, on one line."""
+    return ", ".join(
+        f'<a href="#L{line}" title="{about}">{code(name)}</a>'
+        for name, about, line in terms(source)
+    )
+
+
+def _entities(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
