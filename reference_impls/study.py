@@ -26,6 +26,8 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().parent / "results"
 PAIR_RATES = (1e-4, 3e-4)
 SEEDS = (1, 2, 3)
+CURVES = ("chosen_reward", "rejected_reward", "reward", "kl")
+"""Metrics of the training log that a result keeps: of pairs the first two, of groups the others."""
 EQUAL = 0.05
 """How far apart two rows may be and still count as equal."""
 
@@ -101,6 +103,31 @@ def table(name: str, title: str, note: str, rows: list[tuple[str, float]], done:
         lines.append({"name": row, "settings": settings, "metrics": metrics})
     columns = list(lines[0]["metrics"])
     return {"id": name, "title": title, "note": note, "columns": columns, "rows": lines}
+
+
+def curves(work: Path, rates: dict[str, float]) -> list[dict]:
+    """What the runs of the main table logged at each step, as the mean over the seeds.
+
+    One item per metric: `{"metric", "lines": [{"row", "rate", "values"}]}`, from step 1 on. A
+    run that was stopped and gone on with has logged some steps twice; the later line counts.
+    """
+    found: dict[str, list[dict]] = {metric: [] for metric in CURVES}
+    for row, rate in rates.items():
+        runs = []
+        for seed in SEEDS:
+            log = work / f"{row}-{rate:g}-{seed}".replace(" ", "-") / "metrics.jsonl"
+            if log.exists():
+                lines = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+                runs.append({line["step"]: line for line in lines})
+        if len(runs) < len(SEEDS):
+            continue
+        steps = range(1, min(map(len, runs)) + 1)
+        for metric in CURVES:
+            if all(metric in run.get(step, ()) for run in runs for step in steps):
+                means = [statistics.mean(run[step][metric] for run in runs) for step in steps]
+                values = [round(mean, 3) + 0.0 for mean in means]  # no minus before a zero
+                found[metric].append({"row": row, "rate": rate, "values": values})
+    return [{"metric": metric, "lines": lines} for metric, lines in found.items() if lines]
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -239,7 +266,7 @@ def main() -> None:
         "settings": dataclasses.asdict(script.LAB),
         "tables": tables,
         "verdicts": verdicts(script, done, best, top),
-        "curves": [],
+        "curves": curves(work, best),
     }
     write_json(RESULTS / f"{options.method}.json", result)
     print(RESULTS / f"{options.method}.json")

@@ -46,7 +46,7 @@
       year: Number(tr.cells[yearColumn].textContent),
       text: plain(`${tr.textContent} ${tr.dataset.also}`) };
   });
-  const fields = { q: form.elements.q, from: form.elements.from, to: form.elements.to };
+  const fields = { text: form.elements.text, from: form.elements.from, to: form.elements.to };
   const years = rows.map((row) => row.year);
   for (const name of ["from", "to"]) {
     fields[name].min = Math.min(...years);
@@ -114,7 +114,7 @@
       const yes = of(1), no = of(-1);
       return { group, yes: yes.length ? bits(yes) : null, no: no.length ? bits(no) : null };
     }).filter((each) => each.yes || each.no);
-    const words = plain(fields.q.value).split(/\s+/).filter(Boolean);
+    const words = plain(fields.text.value).split(/\s+/).filter(Boolean);
     const from = Number(fields.from.value) || 0, to = Number(fields.to.value) || 9999;
     const counts = new Uint32Array(choices.length);
     fitting = [];
@@ -199,7 +199,7 @@
     return [...rows].sort((a, b) => ranks.get(a) - ranks.get(b));
   }
   function sort() {
-    const query = sorted.key ? "" : plain(fields.q.value).trim();
+    const query = sorted.key ? "" : plain(fields.text.value).trim();
     const name = sorted.key ? (sorted.up ? "" : "-") + sorted.key : query && `?${query}`;
     if (name === inOrder) return;
     inOrder = name;

@@ -123,7 +123,7 @@ def test_words_and_years_filter(visit):
     words = page.get_by_label("Words")
     words.fill("mDPO")
     assert "method:mdpo" in shown(page)
-    assert query(page) == {"q": ["mDPO"]}
+    assert query(page) == {"text": ["mDPO"]}
     words.fill("no such words at all")
     assert status(page).startswith("0 of ")
     words.fill("")
@@ -146,13 +146,13 @@ def test_back_and_forward_and_a_shared_address_restore_the_state(visit):
     page.locator("th button", has_text="Year").click()
     end, address, rows = status(page), page.url, shown(page)
     assert query(page) == {
-        "kind": ["method"], "q": ["preference"], "scenario": ["hallucination"],
+        "kind": ["method"], "text": ["preference"], "scenario": ["hallucination"],
         "annotation": ["!human"], "sort": ["-year"],
     }  # fmt: skip
     for _ in range(3):
         page.go_back()
     # Typing made no steps of its own.
-    assert query(page) == {"kind": ["method"], "q": ["preference"]}
+    assert query(page) == {"kind": ["method"], "text": ["preference"]}
     assert chip(page, "scenario", "hallucination").get_attribute("aria-pressed") == "false"
     page.go_back()
     assert (status(page), query(page)) == (start, {})
@@ -355,12 +355,12 @@ def test_a_click_among_2000_entries_is_answered_in_300_ms(visit, built, atlas, a
 
 
 def test_what_is_called_so_comes_first(visit):
-    page = visit().open("explorer/?q=mdpo")
+    page = visit().open("explorer/?text=mdpo")
     rows = page.locator(".explorer tbody tr:visible")
     first = rows.first
     assert first.locator("th, td").first.inner_text().strip() == "mDPO"
     assert rows.count() > 3
     # Cleared, the table stands as it was.
-    page.locator(".explorer [name=q]").fill("")
+    page.locator(".explorer [name=text]").fill("")
     page.locator(".explorer tbody tr:visible", has_text="3D-CT-GPT++").first.wait_for()
     assert rows.first.inner_text().startswith("3D-CT")

@@ -19,7 +19,7 @@ def test_the_search_leads_into_the_explorer_and_a_shortcut_too(visit, address):
     page = visit().open()
     page.get_by_label("Method, data set").fill("mdpo")
     page.keyboard.press("Enter")
-    page.wait_for_url(address + "explorer/?q=mdpo")
+    page.wait_for_url(address + "explorer/?text=mdpo")
     rows = page.locator(".explorer tbody tr:visible")
     assert 0 < rows.count() < 100
     assert rows.filter(has_text=re.compile("^mDPO")).count() >= 1
@@ -38,7 +38,7 @@ def test_the_search_works_without_scripts(browser, address):
     page.goto(address)
     page.locator("#find-text").fill("mdpo")
     page.locator(".find button").click()
-    page.wait_for_url(address + "explorer/?q=mdpo")
+    page.wait_for_url(address + "explorer/?text=mdpo")
     assert page.locator("h1").inner_text().startswith("Explore")
     context.close()
 
@@ -125,7 +125,7 @@ def test_a_picture_is_taken(browser, address, tmp_path):
 
 def test_every_page_that_the_readme_shows_is_there(built):
     for shot in screenshots.SHOTS:
-        path = shot.path.partition("?")[0]
+        path = shot.path.partition("#")[0].partition("?")[0]
         assert f"{path}index.html" in built.html, shot.name
 
 

@@ -135,7 +135,7 @@ def test_the_search_needs_no_script_and_works_below_any_path(kb, render):
         (form,) = [each for each in elements if each.tag == "form"]
         assert form.attributes["action"] == action
         (field,) = [each for each in elements if each.tag == "input"]
-        assert field.attributes["name"] == "q"
+        assert field.attributes["name"] == "text"
         (label,) = [each for each in elements if each.tag == "label"]
         assert label.attributes["for"] == field.attributes["id"] and label.text
 

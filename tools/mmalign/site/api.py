@@ -193,7 +193,7 @@ def _redirect(way: str, canonical: str) -> str:
 
 PARAMETERS = (
     ("kind", "One of method, dataset, benchmark, model, framework, paper", "kind=method"),
-    ("q", "Words that all have to occur", "q=video+preference"),
+    ("text", "Words that all have to occur", "text=video+preference"),
     ("from, to", "Years, both included", "from=2024&to=2025"),
     ("has", "All of code, impl, results, lab, with commas", "has=code,lab"),
     ("sort", "Key of a column, with - before it to turn the order round", "sort=-year"),

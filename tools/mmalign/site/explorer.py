@@ -184,7 +184,7 @@ def tools(listed: Sequence[Group], shown: Sequence[Column]) -> str:
     )
     return (
         '<form class="explorer-tools" aria-label="Filters" hidden><div class="explorer-bar">'
-        '<input type="search" name="q" placeholder="Words in name, title, authors, summary …"'
+        '<input type="search" name="text" placeholder="Words in name, title, authors, summary …"'
         ' aria-label="Words" autocomplete="off" spellcheck="false">'
         '<span class="years">Years <input type="number" name="from" aria-label="From year"'
         ' placeholder="from"> – <input type="number" name="to" aria-label="To year"'

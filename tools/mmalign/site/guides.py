@@ -147,7 +147,7 @@ def find(page: Page, _: str | None) -> str:
     form = (
         f'<form class="find" action="{action}" role="search" aria-label="Entries of the atlas">'
         '<label for="find-text">Method, data set, benchmark, author or topic</label>'
-        '<input id="find-text" type="search" name="q" autocomplete="off">'
+        '<input id="find-text" type="search" name="text" autocomplete="off">'
         '<button type="submit">Search</button></form>'
     )
     facets = page.atlas.kb.facets

@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
+from mmalign.site import curves
 from mmalign.site.atlas import Atlas, Page, badge
 from mmalign.site.parts import join
 from mmalign.site.text import code, escape, fence, number, table
@@ -101,10 +102,19 @@ def report(result: Mapping) -> str:
     return join(
         about,
         *(results_table(each) for each in result["tables"]),
+        _curves(result),
         join("### Verdicts", table(["Verdict", "Claim", "Numbers"], found)) if found else "",
         "Made by:",
         fence(result["command"], "bash"),
     )
+
+
+def _curves(result: Mapping) -> str:
+    """Learning curves, where the result has any."""
+    if not result["curves"]:
+        return ""
+    shown = [curves.chart(each) for each in result["curves"]]
+    return join("### Learning curves", *shown)
 
 
 def overview(atlas: Atlas) -> str:
