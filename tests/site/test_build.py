@@ -134,6 +134,7 @@ def test_no_page_fetches_from_another_host(built):
 def test_no_mark_and_no_template_is_left(built):
     for path, html in built.html.items():
         assert "<!-- mmalign:" not in html, path
+        assert "finished-html-" not in html, path  # what the hook puts aside comes back
 
 
 def test_the_hook_is_small():

@@ -12,6 +12,7 @@ import pytest
 from mmalign.load import load
 from mmalign.model import Paper
 from mmalign.site import charts, compare_charts, network, pages, taxonomy
+from mmalign.site.address import address
 from mmalign.site.atlas import Atlas
 
 PICTURES = ["terms/index.md", "graph.md", "compare/timeline.md", "compare/gaps.md"]
@@ -44,7 +45,7 @@ def drawings(text: str) -> list[ElementTree.Element]:
     ],
 )
 def test_an_address_leads_from_built_page_to_built_page(origin, target, wanted):
-    assert charts.address(origin, target) == wanted
+    assert address(origin, target) == wanted
 
 
 def test_numbers_are_short():
@@ -245,7 +246,7 @@ def test_every_paper_stands_in_the_timeline(kb, made):
     text = made["compare/timeline.md"]
     picture, table = text.split("{ #table")
     for node in kb.nodes("paper"):
-        href = charts.address("compare/timeline.md", Atlas(kb).path(node.ref))
+        href = address("compare/timeline.md", Atlas(kb).path(node.ref))
         assert f'href="{href}"' in picture
         assert f'href="{href}"' in table
     assert "1 record" in picture or "records without an arXiv number" in picture

@@ -78,6 +78,26 @@ def test_results_know_which_way_is_better(kb):
     assert '-12.5 <span class="badge yes">better</span>' in row
 
 
+@pytest.mark.parametrize(
+    ("metric", "direction"),
+    [
+        ("accuracy", "higher"),
+        ("Accuracy (dev)", "higher"),
+        ("accuracy, adversarial split", "higher"),
+        ("yes ratio", "none"),
+        ("CHAIR_i", "lower"),
+        ("score", "none"),
+        ("accuracy-like", "none"),
+        # A reduction of what should be low is good when it is high.
+        ("CHAIR_i, relative reduction", "none"),
+        ("relative reduction of the rate (CHAIR_i)", "none"),
+    ],
+)
+def test_only_a_metric_of_the_benchmark_has_its_direction(metric, direction):
+    known = {"accuracy": "higher", "yes ratio": "none", "chair_i": "lower", "chair": "lower"}
+    assert compare_tables._direction(metric, known) == direction
+
+
 def test_the_recipe_is_an_ordered_list(kb):
     text = pages(kb)["methods/red-lantern.md"]
     flow = re.search(r'<div class="flow"><ol>(.*?)</ol></div>', text)[1]

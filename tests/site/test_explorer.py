@@ -9,7 +9,7 @@ import pytest
 
 from mmalign.load import load
 from mmalign.site import explorer, pages
-from mmalign.site.api import address_of
+from mmalign.site.address import address_of
 from mmalign.site.atlas import Atlas
 
 

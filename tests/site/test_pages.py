@@ -8,7 +8,7 @@ import re
 import pytest
 
 from mmalign.site import fragments, lab, pages
-from mmalign.site.api import address_of
+from mmalign.site.address import address_of
 from mmalign.site.atlas import Atlas, path_of
 
 HAND_WRITTEN = {"about/errata-policy.md", "lab/scenes.md", "index.md", "guide/run-a-method.md"}

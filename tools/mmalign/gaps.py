@@ -82,7 +82,10 @@ def axis(
             m["id"]: frozenset(d for b in m["benchmarks"] for d in dimensions.get(b, ()))
             for m in methods
         }
-        terms = next(f["terms"] for f in facets.values() if f["key"] == "dimension")
+        found = [facet["terms"] for facet in facets.values() if facet["key"] == "dimension"]
+        if not found:
+            raise UnknownAxis(name, axes(facets))
+        terms = found[0]
         return Axis("dimension", _leaves(terms, measured), measured)
     for id_, facet in facets.items():
         if wanted in (id_, facet["key"]) and "method" in facet["applies_to"]:

@@ -59,7 +59,7 @@ class Filled:
 def read(text: str) -> Filled:
     """A form as GitHub prints it. Raises BadReference with the question that is not answered."""
     answers = _answers(text)
-    unknown = set(FACETS) | {
+    questions = set(FACETS) | {
         TITLE,
         AUTHORS,
         YEAR,
@@ -71,8 +71,8 @@ def read(text: str) -> Filled:
         PLACE,
         CLAIM,
     }
-    unknown |= set(LINKS)
-    if TITLE not in answers and not set(answers) & unknown:
+    questions |= set(LINKS)
+    if TITLE not in answers and not set(answers) & questions:
         raise BadReference("this is not the text of the form: no heading `### Title`")
     for question in (TITLE, AUTHORS, YEAR, "Where it was read"):
         if not answers.get(question):

@@ -34,6 +34,14 @@ def key(facet: Facet) -> str:
     return facet.field.rpartition(".")[2]
 
 
+def facets(kb: KnowledgeBase) -> dict[str, dict]:
+    """Facets by id, as plain data with their `key`."""
+    return {
+        facet.id: {**facet.model_dump(mode="json", exclude={"id"}), "key": key(facet)}
+        for facet in kb.facets.values()
+    }
+
+
 def paper_summary(paper: Paper) -> dict:
     """The bibliography of a paper."""
     dumped = paper.model_dump(mode="json", include=set(PAPER_FIELDS))
@@ -227,13 +235,7 @@ def compiled(kb: KnowledgeBase) -> dict[str, object]:
         for name in {n.lower() for n in (node.id, *getattr(node.entry, "aliases", ()), node.name)}:
             names.setdefault(name, []).append(node.ref)
     values: dict[str, object] = {
-        "facets": {
-            facet.id: {
-                **facet.model_dump(mode="json", exclude={"id"}),
-                "key": key(facet),
-            }
-            for facet in kb.facets.values()
-        },
+        "facets": facets(kb),
         "names": dict(sorted(names.items())),
         "stats": stats(kb),
     }

@@ -37,34 +37,24 @@ def catalogue(ctx: click.Context) -> Catalogue:
     return open_catalogue(ctx.find_root().obj)
 
 
-def listing_options(function: Callable) -> Callable:
-    """`--format` and its short form `--json`; `output_format(...)` joins the two."""
-    function = click.option("--json", "as_json", is_flag=True, help="Short for --format json.")(
-        function
-    )
-    return click.option(
-        "--format",
-        "format_",
-        type=click.Choice(FORMATS),
-        default="table",
-        show_default=True,
-        help="How to write the list.",
-    )(function)
+def format_options(*formats: str) -> Callable:
+    """`--format` with these choices, `table` by default, and `--json`, short for one of them."""
+
+    def decorate(function: Callable) -> Callable:
+        short = click.option("--json", "as_json", is_flag=True, help="Short for --format json.")
+        long = click.option(
+            "--format", "format_", type=click.Choice(formats), default="table", show_default=True,
+            help="How to write it.",
+        )  # fmt: skip
+        return long(short(function))
+
+    return decorate
 
 
-def table_options(function: Callable) -> Callable:
-    """`--format table|json|csv|md` and `--json`, for tables whose rows are no entries."""
-    function = click.option("--json", "as_json", is_flag=True, help="Short for --format json.")(
-        function
-    )
-    return click.option(
-        "--format",
-        "format_",
-        type=click.Choice(["table", "json", "csv", "md"]),
-        default="table",
-        show_default=True,
-        help="How to write it.",
-    )(function)
+listing_options = format_options(*FORMATS)
+"""Of listings of entries."""
+table_options = format_options("table", "json", "csv", "md")
+"""Of tables whose rows are no entries."""
 
 
 def write_cells(heads: list[str], body: list[list[str]], format_: str) -> None:

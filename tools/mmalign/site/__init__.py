@@ -38,13 +38,18 @@ def pages(
     by name. Of the `hand_written` pages (path ->
     Markdown) those come back that hold marks of `mmalign.site.fragments`, filled in.
     """
-    atlas = Atlas(kb, results, scripts)
+    return render(Atlas(kb, results, scripts), hand_written)
+
+
+def render(atlas: Atlas, hand_written: Mapping[str, str] | None = None) -> dict[str, str]:
+    """`pages` of an atlas that is there already."""
+    kb = atlas.kb
     made: dict[str, str] = {}
     for node in kb.nodes():
         if node.ref in atlas.sole:
             continue
-        render = {"method": method.render, "term": taxonomy.term} | entries.RENDER
-        made[path_of(node.ref)] = render[node.kind](atlas, node)
+        kinds = {"method": method.render, "term": taxonomy.term} | entries.RENDER
+        made[path_of(node.ref)] = kinds[node.kind](atlas, node)
     for kind in indexes.COLUMNS:
         made[path_of(f"{kind}:index")] = indexes.index(atlas, kind)
     for facet in kb.facets.values():

@@ -16,6 +16,7 @@ from mmalign import __version__, graph, views
 from mmalign.export import awesome, bibtex, graphs
 from mmalign.kb import KnowledgeBase
 from mmalign.model import KINDS
+from mmalign.site.address import address_of
 from mmalign.site.atlas import FOLDERS, LABELS, Atlas
 from mmalign.site.parts import join
 from mmalign.site.text import code, escape, front_matter, table
@@ -68,25 +69,21 @@ def doors() -> list[Door]:
 def files(atlas: Atlas, site_url: str = "") -> dict[str, str]:
     """Path below the site -> text. `site_url` is where the site will be, if that is known."""
     kb = atlas.kb
-    rows = {kind: [views.row(kb, node) for node in kb.nodes(kind)] for kind in KINDS}
     made: dict[str, str] = {}
-    labelled = {
-        facet.id: {**facet.model_dump(mode="json", exclude={"id"}), "key": views.key(facet)}
-        for facet in kb.facets.values()
-    }
+    labelled = views.facets(kb)
     facets = {
         name: {field: value for field, value in facet.items() if field != "terms"}
         for name, facet in labelled.items()
     }
     for kind in LISTED:
         name = plural(kind)
-        made[f"api/{name}.json"] = listing(kind, rows[kind])
+        made[f"api/{name}.json"] = listing(kind, atlas.rows(kind))
         cards = [views.card(kb, node) for node in kb.nodes(kind)]
         made[f"api/{name}-full.json"] = listing(kind, cards)
         made["awesome.md" if kind == "method" else f"awesome-{name}.md"] = awesome.to_markdown(
-            rows[kind], labelled
+            atlas.rows(kind), labelled
         )
-    made["api/terms.json"] = listing("term", rows["term"], facets=facets)
+    made["api/terms.json"] = listing("term", atlas.rows("term"), facets=facets)
     made["api/claims.json"] = listing("claim", _claims(kb))
     made["api/errata.json"] = listing("erratum", map(views.erratum, kb.errata))
     made["atlas.bib"] = bibtex.to_bibtex(views.paper_summary(p) for p in kb.papers.values())
@@ -144,13 +141,6 @@ def robots(site_url: str) -> str:
     if site_url:
         lines += ["", f"Sitemap: {site_url.rstrip('/')}/sitemap.xml"]
     return "\n".join(lines) + "\n"
-
-
-def address_of(path: str) -> str:
-    """Address of a page below the site: `methods/mdpo.md` is at `methods/mdpo/`."""
-    bare = path.removesuffix(".md")
-    folder = "" if bare == "index" else bare.removesuffix("/index")
-    return f"{folder}/" if folder else ""
 
 
 def redirects(

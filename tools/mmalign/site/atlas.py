@@ -8,7 +8,7 @@ from functools import cached_property
 from mmalign import graph, similar, views
 from mmalign.kb import COLLECTIONS, KnowledgeBase, Node
 from mmalign.model import KINDS
-from mmalign.site.charts import address
+from mmalign.site.address import address
 from mmalign.site.text import attribute, escape
 
 FOLDERS = {**COLLECTIONS, "paper": "papers"}
@@ -43,6 +43,7 @@ class Atlas:
     ):
         self.kb = kb
         self.nodes: dict[str, Node] = {node.ref: node for node in kb.nodes()}
+        self._rows: dict[str, list[dict]] = {}
         self._neighbours: dict[str, similar.Neighbours] = {}
         self.scripts = dict(scripts or {})
         self.results: dict[str, list[dict]] = {}
@@ -68,11 +69,16 @@ class Atlas:
                     found[f"paper:{paper.id}"] = ref
         return found
 
+    def rows(self, kind: str) -> list[dict]:
+        """The short views of all nodes of a kind."""
+        if kind not in self._rows:
+            self._rows[kind] = [views.row(self.kb, node) for node in self.kb.nodes(kind)]
+        return self._rows[kind]
+
     def neighbours(self, kind: str) -> similar.Neighbours:
         """The entries of a kind, ready to be asked which are nearest to one."""
         if kind not in self._neighbours:
-            rows = [views.row(self.kb, node) for node in self.kb.nodes(kind)]
-            self._neighbours[kind] = similar.Neighbours(rows)
+            self._neighbours[kind] = similar.Neighbours(self.rows(kind))
         return self._neighbours[kind]
 
     def path(self, ref: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from mmalign.load import load
-from mmalign.site import api, pages
-from mmalign.site.api import address_of
+from mmalign.site import api, render
+from mmalign.site.address import address_of
 from mmalign.site.atlas import Atlas, path_of
 
 
@@ -44,11 +44,10 @@ def site(root: str | Path, site_url: str = "") -> tuple[dict[str, str], dict[str
     docs/redirects.yml that leads nowhere.
     """
     root = Path(root)
-    kb, measured, written = load(root), results(root), hand_written(root)
-    made = pages(kb, measured, written, scripts(root))
+    atlas, written = Atlas(load(root), results(root), scripts(root)), hand_written(root)
+    made = render(atlas, written)
     file = root / "docs" / "redirects.yml"
     table = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
-    atlas = Atlas(kb, measured)
     # A paper with one entry is shown on the page of the entry; its own address stays good.
     merged = {address_of(path_of(paper)): address_of(atlas.path(paper)) for paper in atlas.sole}
     old = api.redirects(merged | (table or {}), {*made, *written}, site_url)

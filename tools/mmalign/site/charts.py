@@ -7,12 +7,11 @@ the top. The pictures are complete without scripts; docs/assets/charts.js only a
 
 from __future__ import annotations
 
-import html
 import math
-import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mmalign.site.address import address
 from mmalign.site.text import attribute
 
 MARKS = {
@@ -30,23 +29,6 @@ HOLE, RIM = 72, 310
 
 LEAST = 0.35
 """Weight of a term that no entry carries, so that it can be seen and clicked at all."""
-
-
-def address(origin: str, target: str) -> str:
-    """Address of a page as the built page `origin` has to write it.
-
-    Both are paths of Markdown files; `target` may end in #anchor or ?query. Raw HTML goes round the
-    links that mkdocs rewrites: `compare/gaps.md` reaches `methods/a.md` as `../../methods/a/`.
-    """
-    end = min((at for at in map(target.find, "#?") if at >= 0), default=len(target))
-    there, here = (_folder(path) for path in (target[:end], origin))
-    relative = posixpath.relpath(there, here)
-    return ("." if relative == "." else relative) + "/" + html.escape(target[end:])
-
-
-def _folder(path: str) -> str:
-    folder, name = posixpath.split(path.removesuffix(".md"))
-    return posixpath.join("/", folder, "" if name == "index" else name).rstrip("/") or "/"
 
 
 def assets(origin: str, *names: str) -> str:

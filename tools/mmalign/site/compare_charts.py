@@ -10,8 +10,9 @@ from mmalign import gaps, views
 from mmalign.kb import COLLECTIONS, Node
 from mmalign.model import Facet, Paper
 from mmalign.site import charts
-from mmalign.site.atlas import LABELS, Atlas
-from mmalign.site.charts import address, link, mark, number, plural, text
+from mmalign.site.address import address
+from mmalign.site.atlas import LABELS, Atlas, Page
+from mmalign.site.charts import link, mark, number, plural, text
 from mmalign.site.network import first_seen
 from mmalign.site.parts import join, section
 from mmalign.site.text import escape, front_matter, table
@@ -33,10 +34,6 @@ MOST_GAPS = 12
 def pages(atlas: Atlas) -> dict[str, str]:
     """Path -> Markdown of the three pages."""
     return {TIMELINE: timeline(atlas), COVERAGE: coverage(atlas), GAPS: gaps_map(atlas)}
-
-
-def _a(atlas: Atlas, origin: str, ref: str, label: str) -> str:
-    return f'<a href="{address(origin, atlas.path(ref))}">{escape(label)}</a>'
 
 
 # --- timeline ------------------------------------------------------------------------------------
@@ -186,6 +183,7 @@ def _timeline_svg(atlas: Atlas, papers: Sequence[Node], facet: Facet | None) -> 
 
 
 def _timeline_table(atlas: Atlas, papers: Sequence[Node], facet: Facet | None) -> str:
+    page = Page(atlas, TIMELINE)
     labels = {term.id: term.label for term in facet.terms} if facet else {}
     rows = []
     for node in reversed(papers):
@@ -194,7 +192,7 @@ def _timeline_table(atlas: Atlas, papers: Sequence[Node], facet: Facet | None) -
         rows.append(
             [
                 f"{year}-{month:02}" if month else f"{year}",
-                _a(atlas, TIMELINE, node.ref, node.entry.title),
+                page.link(node.ref),
                 escape(node.entry.venue),
                 escape(", ".join(labels.get(term, term) for term in terms)),
             ]
@@ -247,6 +245,7 @@ def coverage(atlas: Atlas) -> str:
 
 
 def _coverage(atlas: Atlas, found: dict, methods: Sequence[Node], used: Counter) -> str:
+    page = Page(atlas, COVERAGE)
     facet = atlas.kb.facets.get("benchmark_dimension")
     benchmarks = atlas.kb.benchmarks
     groups: list[tuple[str, list[str]]] = []
@@ -261,7 +260,7 @@ def _coverage(atlas: Atlas, found: dict, methods: Sequence[Node], used: Counter)
         groups.append(("Other", rest))
     order = [each for _, inside in groups for each in inside]
     heads = [
-        (escape(label), [_a(atlas, COVERAGE, f"benchmark:{b}", benchmarks[b].name) for b in inside])
+        (escape(label), [page.link(f"benchmark:{each}") for each in inside])
         for label, inside in groups
     ]
     heads.insert(0, ("", ["Benchmarks", "Values"]))
@@ -273,7 +272,7 @@ def _coverage(atlas: Atlas, found: dict, methods: Sequence[Node], used: Counter)
             f"<td>{sum(filter(None, counts))}</td>",
             *map(_coverage_cell, counts),
         ]
-        rows.append((_a(atlas, COVERAGE, node.ref, node.name), row))
+        rows.append((page.link(node.ref), row))
     return charts.matrix("Method", heads, rows, "Methods by benchmarks")
 
 
@@ -288,18 +287,12 @@ def _coverage_cell(count: int | None) -> str:
 
 def gaps_map(atlas: Atlas) -> str:
     kb = atlas.kb
-    facets = {
-        facet.id: {**facet.model_dump(mode="json", exclude={"id"}), "key": views.key(facet)}
-        for facet in kb.facets.values()
-    }
-    methods, benchmarks = (
-        [views.row(kb, node) for node in kb.nodes(kind)] for kind in ("method", "benchmark")
-    )
+    facets, methods, benchmarks = views.facets(kb), atlas.rows("method"), atlas.rows("benchmark")
     found = []
     for names in CROSSINGS:
         try:
             axes = [gaps.axis(name, facets, methods, benchmarks) for name in names]
-        except (gaps.UnknownAxis, StopIteration):
+        except gaps.UnknownAxis:  # a taxonomy without that facet
             continue
         found.append(_crossing(atlas, *axes))
     return join(
@@ -318,16 +311,15 @@ def gaps_map(atlas: Atlas) -> str:
     )
 
 
-def _named(atlas: Atlas, axis: gaps.Axis) -> tuple[str, dict[str, str], str]:
-    """Label of an axis, labels of its values, and id of the facet that has them."""
+def _named(atlas: Atlas, axis: gaps.Axis) -> tuple[str, str]:
+    """Label of an axis, and id of the facet that has its values."""
     facet = next(f for f in atlas.kb.facets.values() if views.key(f) == axis.name)
-    return facet.label, {term.id: term.label for term in facet.terms}, facet.id
+    return facet.label, facet.id
 
 
 def _crossing(atlas: Atlas, rows: gaps.Axis, columns: gaps.Axis) -> str:
-    (row_label, row_names, row_facet), (label, names, facet) = (
-        _named(atlas, axis) for axis in (rows, columns)
-    )
+    (row_label, row_facet), (label, facet) = (_named(atlas, axis) for axis in (rows, columns))
+    page = Page(atlas, GAPS)
     cells = gaps.cross(rows, columns)
     most = max((len(cell.methods) for cell in cells), default=0)
     by_row = {value: [cell for cell in cells if cell.row == value] for value in rows.values}
@@ -349,20 +341,17 @@ def _crossing(atlas: Atlas, rows: gaps.Axis, columns: gaps.Axis) -> str:
             shown = f'<a href="{address(GAPS, query)}">{count}</a>'
         return f'<td class="heat-{charts.heat(count, most)}">{shown}</td>'
 
-    def term(facet_id: str, id_: str, words: str) -> str:
-        return _a(atlas, GAPS, f"term:{facet_id}/{id_}", words)
-
-    head = [term(facet, value, names[value]) for value in columns.values]
+    head = [page.link(f"term:{facet}/{value}") for value in columns.values]
     body = [
-        (term(row_facet, value, row_names[value]), [cell_html(cell) for cell in by_row[value]])
+        (page.link(f"term:{row_facet}/{value}"), [cell_html(cell) for cell in by_row[value]])
         for value in rows.values
     ]
     title = f"{row_label} and {label.lower()}"
     grid = charts.matrix(escape(row_label), [("", head)], body, escape(title))
     listed = [
         [
-            term(row_facet, cell.row, row_names[cell.row]),
-            term(facet, cell.column, names[cell.column]),
+            page.link(f"term:{row_facet}/{cell.row}"),
+            page.link(f"term:{facet}/{cell.column}"),
             f"{cell.expected:g}",
             str(cell.in_row),
             str(cell.in_column),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from mmalign.kb import Node
@@ -247,8 +248,18 @@ def _by_model(found: Iterable[tuple[Method, Result]]) -> list[tuple[Method, Resu
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 
 
+def _direction(metric: str, directions: dict[str, str]) -> str:
+    """Which way a reported metric is better: that of the benchmark's metric with which its name
+    begins. A reduction or change of a metric is another quantity; what is not known has none."""
+    said = metric.lower()
+    if "reduction" in said or "change" in said:
+        return "none"
+    names = [name for name in directions if re.match(rf"{re.escape(name)}(?![\w-])", said)]
+    return directions[max(names, key=len)] if names else "none"
+
+
 def _result(page: Page, method: Method, each: Result, directions: dict[str, str]) -> list[str]:
-    direction = next((d for name, d in directions.items() if name in each.metric.lower()), "none")
+    direction = _direction(each.metric, directions)
     change = ""
     if each.baseline_value is not None:
         gain = each.value - each.baseline_value

@@ -15,7 +15,7 @@ from mmalign import views
 from mmalign.kb import Node
 from mmalign.model import KINDS, Facet, Paper, Term
 from mmalign.site import parts
-from mmalign.site.atlas import LABELS, Atlas, badge
+from mmalign.site.atlas import LABELS, Atlas, Page, badge
 from mmalign.site.parts import join
 from mmalign.site.text import attribute, escape, front_matter
 
@@ -56,13 +56,6 @@ class Group:
     mode: str
     choices: tuple[Choice, ...]
     facet: str = ""
-
-
-def href(path: str) -> str:
-    """Address of a page of the site as seen from the explorer."""
-    folder, _, anchor = path.partition("#")
-    folder = folder.removesuffix(".md").removesuffix("index").strip("/")
-    return f"../{folder}/" + (f"#{anchor}" if anchor else "")
 
 
 def page(atlas: Atlas) -> str:
@@ -244,7 +237,7 @@ def columns(atlas: Atlas) -> list[Column]:
         "annotation": ("method", "dataset"),
         "modality": ("dataset", "benchmark", "model"),
     }
-    rank = {key: place for place, key in enumerate(defaults)}
+    page, rank = Page(atlas, PATH), {key: place for place, key in enumerate(defaults)}
     facets = sorted(
         atlas.kb.facets.values(), key=lambda facet: rank.get(views.key(facet), len(rank))
     )
@@ -252,55 +245,33 @@ def columns(atlas: Atlas) -> list[Column]:
     def of_facet(facet: Facet) -> Column:
         key = views.key(facet)
         return Column(
-            key, escape(facet.label), defaults.get(key, ()), lambda node: _chips(atlas, node, facet)
+            key, escape(facet.label), defaults.get(key, ()), lambda node: page.chips(node, facet.id)
         )
-
-    def link(node: Node) -> str:
-        return _a(atlas.path(node.ref), node.name)
-
-    def paper(node: Node) -> str:
-        return _a(atlas.path(f"paper:{node.paper.id}"), node.paper.title)
 
     every = ("all", *SHOWN)
     return [
-        Column("name", "Name", every, link),
+        Column("name", "Name", every, lambda node: page.link(node.ref)),
         Column("kind", "Kind", ("all",), lambda node: LABELS[node.kind][0]),
         Column("year", "Year", every, lambda node: str(node.paper.year)),
         Column("summary", "Summary", ("all", "framework"), lambda node: escape(node.entry.summary)),
-        Column("has", "Has", ("all", "method", "paper"), lambda node: _has(atlas, node)),
+        Column("has", "Has", ("all", "method", "paper"), lambda node: _has(page, node)),
         *map(of_facet, facets),
         Column("size", "Size", ("dataset", "benchmark"), _size),
         Column("venue", "Venue", ("paper",), lambda node: escape(node.paper.venue)),
         Column("authors", "Authors", ("paper",), lambda node: parts.authors(node.paper, 3)),
         Column("licence", "Licence", ("dataset", "model", "framework"), _licence),
-        Column("paper", "Paper", (), paper),
+        Column("paper", "Paper", (), lambda node: page.link(f"paper:{node.paper.id}")),
     ]
 
 
-def _a(path: str, label: str, classes: str = "") -> str:
-    kind = f' class="{classes}"' if classes else ""
-    return f'<a href="{href(path)}"{kind}>{escape(label)}</a>'
-
-
-def _chips(atlas: Atlas, node: Node, facet: Facet) -> str:
-    labels = {term.id: term.label for term in facet.terms}
-    classes = f"chip {facet.id.replace('_', '-')}"
-    return " ".join(
-        _a(f"terms/{facet.id}/{term}.md", labels[term], classes)
-        for term in atlas.kb.facet_values(node, facet.id)
-        if term in labels
-    )
-
-
-def _has(atlas: Atlas, node: Node) -> str:
+def _has(page: Page, node: Node) -> str:
     found = []
-    for name in has(atlas, node):
+    for name in has(page.atlas, node):
         if name == "code":
             url = html.escape(node.paper.code)
             found.append(f'<a class="badge code" href="{url}">{HAS[name]}</a>')
         elif name == "lab" and node.kind == "method":
-            address = href(f"{atlas.path(node.ref)}#lab")
-            found.append(f'<a class="badge results" href="{address}">{HAS[name]}</a>')
+            found.append(page.to(f"{page.atlas.path(node.ref)}#lab", HAS[name], "badge results"))
         else:
             found.append(badge(HAS[name], "results" if name == "lab" else "plain"))
     return " ".join(found)

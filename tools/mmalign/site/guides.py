@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from mmalign import views
 from mmalign.kb import Node
 from mmalign.model import Facet, Paper
+from mmalign.site.address import address
 from mmalign.site.atlas import Atlas, Page, badge
-from mmalign.site.charts import address
 from mmalign.site.parts import bullets, join
 from mmalign.site.text import escape, table
 

@@ -19,6 +19,7 @@ def on_files(files, config):
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from mmalign.site.build import site
 
+    _blocks.clear()  # `mkdocs serve` builds again and again
     pages, plain = site(Path(config.config_file_path).parent, config.site_url or "")
     for path, content in pages.items():
         if written := files.get_file_from_path(path):

@@ -15,8 +15,9 @@ from mmalign import graph
 from mmalign.kb import Node
 from mmalign.model import Paper
 from mmalign.site import charts
+from mmalign.site.address import address
 from mmalign.site.atlas import LABELS, Atlas, Page, path_of
-from mmalign.site.charts import address, link, mark, number, short, text
+from mmalign.site.charts import link, mark, number, short, text
 from mmalign.site.parts import join
 from mmalign.site.text import attribute, escape, front_matter, table
 
@@ -285,19 +286,14 @@ def as_table(atlas: Atlas, nodes: Sequence[Node], edges: Sequence[graph.Edge]) -
         label, inverse = relations(atlas)[edge.relation]
         said[edge.source].setdefault(label, []).append(edge.target)
         said[edge.target].setdefault(inverse, []).append(edge.source)
-    rows = []
+    page, rows = Page(atlas, PATH), []
     for node in nodes:
         words = "; ".join(
-            f"{escape(label)} {', '.join(_a(atlas, ref) for ref in refs)}"
-            for label, refs in said[node.ref].items()
+            f"{escape(label)} {page.refs(refs)}" for label, refs in said[node.ref].items()
         )
         year = str(first_seen(node.paper)[0])
-        rows.append([_a(atlas, node.ref), LABELS[node.kind][0], year, words or "nothing recorded"])
+        rows.append([page.link(node.ref), LABELS[node.kind][0], year, words or "nothing recorded"])
     return table(["Entry", "Kind", "Year", "Lines"], rows)
-
-
-def _a(atlas: Atlas, ref: str) -> str:
-    return f'<a href="{address(PATH, atlas.path(ref))}">{escape(atlas.nodes[ref].name)}</a>'
 
 
 # --- who extends whom ----------------------------------------------------------------------------

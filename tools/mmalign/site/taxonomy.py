@@ -6,6 +6,7 @@ from mmalign import views
 from mmalign.kb import Node
 from mmalign.model import Facet
 from mmalign.site import charts, equations, parts
+from mmalign.site.address import address
 from mmalign.site.atlas import LABELS, Atlas, Page, path_of
 from mmalign.site.parts import bullets, facts, join, section
 from mmalign.site.text import code, escape, front_matter, table
@@ -142,7 +143,7 @@ def _view(page: Page, facet: Facet) -> str:
             "facet-picture",
             picture,
             key=views.key(facet),
-            explorer=charts.address(page.path, EXPLORER),
+            explorer=address(page.path, EXPLORER),
         )
         if picture
         else "",
@@ -160,7 +161,7 @@ def _slices(page: Page, facet: Facet) -> tuple[charts.Slice, ...]:
             charts.Slice(
                 each.id,
                 each.label,
-                charts.address(page.path, f"terms/{facet.id}/{each.id}.md"),
+                address(page.path, f"terms/{facet.id}/{each.id}.md"),
                 by_kind(page.atlas, facet, each.id),
                 len(page.atlas.carriers.get(f"term:{facet.id}/{each.id}", ())),
                 below(each.id, seen | {each.id}),
@@ -185,7 +186,7 @@ def entries_of(page: Page, facet: Facet, term: str) -> str:
     for kind, count in by_kind(page.atlas, facet, term).items():
         query = f"?kind={kind}&{views.key(facet)}={term}"
         words = charts.plural(count, *(each.lower() for each in LABELS[kind]))
-        shown.append(f'<a href="{charts.address(page.path, EXPLORER + query)}">{words}</a>')
+        shown.append(f'<a href="{address(page.path, EXPLORER + query)}">{words}</a>')
     return ", ".join(shown) or "none"
 
 
