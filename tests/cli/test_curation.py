@@ -137,3 +137,18 @@ def test_diff(mm, tree, data_root, format_):
     assert mm("diff", str(data_root), "--summary", root=tree.root).stdout == "papers: 1 changed\n"
     wrong = mm("diff", "no-such-revision", root=tree.root)
     assert wrong.exit_code == 1 and "no folder, wheel or git revision" in wrong.stderr
+
+
+def test_a_path_follows_the_lineage_and_not_the_crowd():
+    import networkx
+
+    from mmalign.cli.path import _paths
+
+    graph = networkx.MultiDiGraph()
+    for method in ("a", "b", *map(str, range(20))):
+        graph.add_edge(method, "image", relation="has_term")
+    for child, parent in (("a", "p"), ("p", "q"), ("b", "q")):
+        graph.add_edge(child, parent, relation="extends")
+    # Two steps by a term that everything has, three by the objectives.
+    assert next(_paths(graph, "a", "b", ())) == ["a", "p", "q", "b"]
+    assert next(_paths(graph, "a", "b", ("has_term",))) == ["a", "image", "b"]
