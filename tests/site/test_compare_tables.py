@@ -45,6 +45,13 @@ def test_every_family_with_methods_has_a_form_that_can_be_shown(real):
         assert "<math" in to_mathml(forms[family])
 
 
+def test_the_paper_of_a_baseline_keeps_its_own_page(real):
+    atlas = Atlas(real)
+    assert real.papers["mllm-alignment-survey"].methods[0].own == ("baseline",)
+    assert atlas.path("paper:mllm-alignment-survey") == "papers/mllm-alignment-survey.md"
+    assert atlas.path("paper:mdpo") == "methods/mdpo.md"
+
+
 def test_every_method_stands_once_among_the_objectives(real):
     text = compare_tables.objectives(Atlas(real))
     for method in real.methods:
