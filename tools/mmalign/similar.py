@@ -88,24 +88,34 @@ class Neighbours:
     def of(self, ref: str, limit: int | None = None) -> list[Similar]:
         """The others, nearest first; those with nothing in common are left out."""
         here = self._place[ref]
-        row, found = self.rows[here], []
-        for place, other in enumerate(self.rows):
-            if place == here:
-                continue
-            shared = _common(self._features[here], self._features[place], self._rarity[0])
-            text = _common(self._texts[here], self._texts[place], self._rarity[1])
-            links = list(_links(row, other))
-            parts = {
-                "shared": sum(shared.values()) / self._lengths[here][0] / self._lengths[place][0],
-                "text": sum(text.values()) / self._lengths[here][1] / self._lengths[place][1],
-                "link": float(bool(links)),
-            }
-            score = sum(WEIGHTS[name] * value for name, value in parts.items())
-            reasons = [*links, *_reasons(shared), *_word_reason(text)]
-            if reasons:
-                found.append(Similar(other, round(score, 4), tuple(reasons)))
-        found.sort(key=lambda one: (-one.score, one.row["ref"]))
-        return found[:limit]
+        scores = {place: self._score(here, place) for place in range(len(self.rows))}
+        near = [place for place, score in scores.items() if score > 0 and place != here]
+        near.sort(key=lambda place: (-scores[place], self.rows[place]["ref"]))
+        return [
+            Similar(self.rows[place], scores[place], self._why(here, place))
+            for place in near[:limit]
+        ]
+
+    def _common(self, here: int, there: int) -> tuple[dict, dict, list[str]]:
+        """What two entries share, by the three parts of the score."""
+        return (
+            _common(self._features[here], self._features[there], self._rarity[0]),
+            _common(self._texts[here], self._texts[there], self._rarity[1]),
+            list(_links(self.rows[here], self.rows[there])),
+        )
+
+    def _score(self, here: int, there: int) -> float:
+        shared, text, links = self._common(here, there)
+        parts = {
+            "shared": sum(shared.values()) / self._lengths[here][0] / self._lengths[there][0],
+            "text": sum(text.values()) / self._lengths[here][1] / self._lengths[there][1],
+            "link": float(bool(links)),
+        }
+        return round(sum(WEIGHTS[name] * value for name, value in parts.items()), 4)
+
+    def _why(self, here: int, there: int) -> tuple[str, ...]:
+        shared, text, links = self._common(here, there)
+        return (*links, *_reasons(shared), *_word_reason(text))
 
 
 def similar(row: Mapping, rows: Sequence[Mapping], limit: int | None = None) -> list[Similar]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import html
-import posixpath
 
 
+@functools.lru_cache(maxsize=65536)
 def address_of(path: str) -> str:
     """Address of a page below the site: `methods/mdpo.md` is at `methods/mdpo/`."""
     bare = path.removesuffix(".md")
@@ -20,5 +21,10 @@ def address(origin: str, target: str) -> str:
     links that mkdocs rewrites: `compare/gaps.md` reaches `methods/a.md` as `../../methods/a/`.
     """
     end = min((at for at in map(target.find, "#?") if at >= 0), default=len(target))
-    there, here = (f"/{address_of(path)}" for path in (target[:end], origin))
-    return f"{posixpath.relpath(there, here)}/{html.escape(target[end:])}"
+    there, here = (address_of(path).split("/")[:-1] for path in (target[:end], origin))
+    # As posixpath.relpath, which would take a tenth of the time in which a site is made.
+    same = 0
+    while same < min(len(there), len(here)) and there[same] == here[same]:
+        same += 1
+    steps = [".."] * (len(here) - same) + there[same:]
+    return f"{'/'.join(steps) or '.'}/{html.escape(target[end:])}"
