@@ -113,7 +113,7 @@ def read_prompts(records) -> list[dict]:
     return [
         {
             "prompt": [{"role": "user", "content": INSTRUCTION.format(question=record["problem"])}],
-            "images": [record["image"]],
+            "images": record.get("images") or [record["image"]],
             "answer": record["solution"],
         }
         for record in records

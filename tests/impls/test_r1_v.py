@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 pytest.importorskip("trl", reason="the train extra is not installed")
 
-from reference_impls.core import base, models, objectives  # noqa: E402
+from reference_impls.core import base, models, objectives, preference_data  # noqa: E402
 from reference_impls.core.counting import counting, thought  # noqa: E402
 from reference_impls.core.group_trainer import train_group  # noqa: E402
 from reference_impls.core.policy import Policy  # noqa: E402
@@ -434,3 +434,12 @@ def test_each_reward_moves_what_it_rewards(tmp_path):
     # Without its reward the form drifts either way, from run to run; with it, it only gains.
     assert after["both"]["sampled_format_rate"] > before["sampled_format_rate"] + 0.05
     assert after["both"]["sampled_format_rate"] > after["ablated"]["sampled_format_rate"] + 0.03
+
+
+def test_prompts_of_a_local_file_with_paths_of_images(tmp_path):
+    image = scenes.render(scenes.scenes("validation", 1)[0])
+    image.save(tmp_path / "a.png")
+    record = {"image": "a.png", "problem": "How many items?", "solution": "<answer> 3 </answer>"}
+    (tmp_path / "data.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    row = r1_v.read_prompts(preference_data.load_records(str(tmp_path)))[0]
+    assert [each.size for each in row["images"]] == [image.size]
