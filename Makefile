@@ -29,7 +29,7 @@ help:
 	@echo "make site    build the site into site/"
 	@echo "make serve   show the site at http://127.0.0.1:$(PORT)/ (PORT=...)"
 	@echo "make screenshots    pictures of the site and its card, into docs/assets/"
-	@echo "make lint    ruff, check and format"
+	@echo "make lint    ruff (check and format) and mypy"
 	@echo "make clean   remove .venv, site/ and caches; runs/ stays"
 	@echo "Variables: PYTHON=$(PYTHON)  TORCH=$(TORCH)"
 
@@ -82,6 +82,7 @@ screenshots: $(TEST) browser
 lint: $(TEST)
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
 
 clean:
 	rm -rf .venv site build dist .pytest_cache .ruff_cache

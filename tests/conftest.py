@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mmalign.kb import KnowledgeBase
-from mmalign.load import check, load
-from mmalign.problems import Problem
+from mmalign.check.run import check
+from mmalign.records.kb import KnowledgeBase
+from mmalign.records.problems import Problem
+from mmalign.records.read import load
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FABRICATED = Path(__file__).parent / "kb" / "data"

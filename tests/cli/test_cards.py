@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmalign.catalogue import open_catalogue
-from mmalign.model import Benchmark, Dataset, Framework, Method, ModelEntry, Paper, Term
+from mmalign.ask.catalogue import open_catalogue
+from mmalign.records.model import Benchmark, Dataset, Framework, Method, ModelEntry, Paper, Term
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import networkx
 import pytest
 from pylatexenc.latex2text import LatexNodes2Text
 
+from mmalign.ask.graph import build
 from mmalign.cli.graph import FORMATS as OFFERED
 from mmalign.export import awesome, graphs
 from mmalign.export.bibtex import entry_type, to_bibtex
-from mmalign.graph import build
 
 PAPER = {
     "id": "odd-one",

@@ -7,14 +7,11 @@ import io
 
 import pytest
 
-from mmalign.catalogue import KINDS, LISTED
-from mmalign.cli.arguments import PLURALS
 from mmalign.cli.output import COLUMNS, FORMATS
-from mmalign.model import KINDS as MODEL_KINDS
+from mmalign.vocabulary import KINDS, LISTED, PLURALS
 
 
-def test_kinds_are_those_of_the_records():
-    assert KINDS == MODEL_KINDS
+def test_everything_that_is_listed_has_columns():
     assert set(LISTED) == set(PLURALS) == set(COLUMNS)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import click
 import pytest
 
-from mmalign import __version__, catalogue
+from mmalign import __version__
+from mmalign.ask import catalogue
 from mmalign.cli import COMMANDS, cli, reference
 from mmalign.cli.query import FACETS
 
@@ -155,12 +158,10 @@ def test_a_cache_that_cannot_be_written_is_no_error(data, tmp_path, monkeypatch)
     assert len(data("list", "methods")) == 3
 
 
-def test_the_root_is_found_as_load_finds_it(data_root, monkeypatch):
-    from mmalign.load import find_root
-
-    monkeypatch.chdir(data_root / "papers")
-    assert catalogue.find_root() == str(find_root())
-    assert catalogue.find_root(str(data_root)) == str(find_root(data_root))
+def test_the_package_runs_as_a_module(data_root):
+    command = [sys.executable, "-m", "mmalign", "--root", str(data_root), "list", "papers"]
+    done = subprocess.run([*command, "--format", "ids"], capture_output=True, text=True)
+    assert done.returncode == 0 and "red-lantern" in done.stdout.split()
 
 
 # --- as a program

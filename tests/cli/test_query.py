@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmalign import search
+from mmalign.ask import search
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ import time
 
 import pytest
 
-from mmalign import cache, load
+from mmalign.errors import LoadError
+from mmalign.records import cache
+from mmalign.records import read as reading
+from mmalign.records.read import load
 
 BLUE = "papers/blue-kite.yaml"
 
@@ -31,8 +34,8 @@ def settled_package(monkeypatch):
 def reads(monkeypatch):
     """Counts how often YAML is read."""
     counted = []
-    read = load.read
-    monkeypatch.setattr(load, "read", lambda *given: counted.append(given) or read(*given))
+    read = reading.read
+    monkeypatch.setattr(reading, "read", lambda *given: counted.append(given) or read(*given))
     return counted
 
 
@@ -74,7 +77,7 @@ def test_what_has_just_changed_is_not_kept(settled, reads):
 def test_broken_records_are_not_kept(settled, settled_package, reads):
     settled.edit(BLUE, "year: 2022", "year: soon")
     for _ in range(2):
-        with pytest.raises(load.LoadError):
+        with pytest.raises(LoadError):
             load(settled.root)
     assert len(reads) == 2
 

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from mmalign import diff
+from mmalign.ask import diff
 
 
 def texts(tree, data_root) -> list[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from mmalign import draft, issue_form
-from mmalign.load import load
-from mmalign.reference import BadReference, Reference
+from mmalign.curate import draft, issue_form
+from mmalign.curate.reference import Reference
+from mmalign.errors import BadReference
+from mmalign.records.read import load
 
 REFERENCE = Reference(
     "k", "MyDPO: Pairs of Müller", ("Zoë Müller", "Bo Sample"), 2025, "arXiv", "2510.12345"
@@ -182,7 +183,7 @@ def test_text_that_is_no_form_is_refused():
 def test_the_committed_form_is_the_one_that_the_taxonomy_makes(checkout):
     committed = (checkout / issue_form.FILE).read_text(encoding="utf-8")
     made = issue_form.form(load(checkout).facets)
-    assert committed == made, "run `python -m mmalign.issue_form`"
+    assert committed == made, "run `python -m mmalign.curate.issue_form`"
     labels = [block["attributes"]["label"] for block in yaml.safe_load(made)["body"]]
     asked = [line[4:] for line in ISSUE.splitlines() if line.startswith("### ")]
     assert labels == asked

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from mmalign import shape, source
-from mmalign.load import check
-from mmalign.model import Paper
+from mmalign.check.run import check
+from mmalign.records import shape, source
+from mmalign.records.model import Paper
 
 SNIPPETS = (
     b"\t", b"\n", b"- ", b": ", b"&a ", b"*a", b"!x ", b"<<: *a", b"'", b'"', b"{", b"[", b"}",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmalign import gaps, views
+from mmalign.ask import gaps, views
+from mmalign.errors import UnknownAxis
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_benchmarks_and_their_dimensions_are_axes(parts):
     benchmark = gaps.axis("benchmark", *parts)
     assert benchmark.of_method["red-lantern"] == {"bench-one"}
     assert gaps.axis("benchmark-dimension", *parts).of_method["red-lantern"] == {"hallucination"}
-    with pytest.raises(gaps.UnknownAxis, match=r"'colour' is not one of .*scenario"):
+    with pytest.raises(UnknownAxis, match=r"'colour' is not one of .*scenario"):
         gaps.axis("colour", *parts)
 
 

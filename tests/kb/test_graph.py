@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from mmalign import graph
-from mmalign.model import Relations
+from mmalign.ask import graph
+from mmalign.records.model import Relations
+from mmalign.vocabulary import kind_of
 
 EXPECTED = {
     ("introduces", "paper:red-lantern", "dataset:red-lantern"),
@@ -68,7 +69,7 @@ def test_nodes_carry_kind_id_and_label(kb):
 
 
 def test_no_edge_leads_out_of_the_nodes(tree):
-    from mmalign.load import load
+    from mmalign.records.read import load
 
     tree.edit("papers/blue-kite.yaml", "trains_on: [red-lantern]", "trains_on: [nowhere]")
     kb = load(tree.root)
@@ -78,7 +79,7 @@ def test_no_edge_leads_out_of_the_nodes(tree):
 
 
 def test_the_order_is_that_of_kinds_and_ids_however_files_are_read(kb):
-    from mmalign.kb import KnowledgeBase
+    from mmalign.records.kb import KnowledgeBase
 
     papers = dict(reversed(kb.papers.items()))
     facets = dict(reversed(kb.facets.items()))
@@ -88,7 +89,7 @@ def test_the_order_is_that_of_kinds_and_ids_however_files_are_read(kb):
 
 
 def test_an_entry_is_not_related_to_itself(tree):
-    from mmalign.load import load
+    from mmalign.records.read import load
 
     # Method and data set share the id: from the method, the id means the data set.
     tree.edit("papers/red-lantern.yaml", "related: [bench-one]", "related: [red-lantern]")
@@ -101,5 +102,5 @@ def test_kinds_of_the_relations_are_kinds_of_nodes(kb):
     assert Relations.model_fields["relations"]
     for edge in graph.edges(kb):
         relation = kb.relations[edge.relation]
-        assert graph.kind_of(edge.source) in relation.domain
-        assert graph.kind_of(edge.target) in relation.range
+        assert kind_of(edge.source) in relation.domain
+        assert kind_of(edge.target) in relation.range

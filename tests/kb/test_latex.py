@@ -7,7 +7,7 @@ import xml.etree.ElementTree as xml
 
 import pytest
 
-from mmalign import latex
+from mmalign.check import latex
 
 WRONG = {
     r"\frac{a}{b": r"{ is never closed",

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 import mmalign
-from mmalign.kb import KnowledgeBase, UnknownId
-from mmalign.load import LoadError, RootNotFound, check, find_root, load, main
+from mmalign.check.run import check
+from mmalign.errors import LoadError, RootNotFound, UnknownId
+from mmalign.records.kb import KnowledgeBase
+from mmalign.records.read import load
+from mmalign.records.root import find_root
 
 PACKAGES = Path(mmalign.__file__).resolve().parents[1]
 """Where Python finds the package, installed or not."""
@@ -22,8 +25,8 @@ TODAY = datetime.date(2026, 6, 1)
 def test_the_root_is_found_upwards(tree, monkeypatch):
     below = tree.root / "papers"
     monkeypatch.chdir(below)
-    assert find_root() == tree.root
-    assert find_root("..") == tree.root
+    assert find_root() == str(tree.root)
+    assert find_root("..") == str(tree.root)
 
 
 def test_a_root_needs_both_folders(tmp_path):
@@ -35,18 +38,21 @@ def test_a_root_needs_both_folders(tmp_path):
 def test_installed_data_is_the_last_resort(tree, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path.parent)
     package = tmp_path / "site-packages" / "mmalign"
-    monkeypatch.setattr("mmalign.load.__file__", str(package / "load.py"))
+    monkeypatch.setattr("mmalign.records.root.PACKAGE", str(package))
+    monkeypatch.setattr("mmalign.records.root.INSTALLED", str(package / "_data"))
     with pytest.raises(RootNotFound, match="--root DIR"):
         find_root()
     package.mkdir(parents=True)
     tree.root.rename(package / "_data")
-    assert find_root() == package / "_data"
+    assert find_root() == str(package / "_data")
 
 
-def test_the_module_and_its_function_are_one_name(data_root):
-    assert mmalign.load(data_root).papers.keys() == load(data_root).papers.keys()
-    assert mmalign.load.check is check
-    assert mmalign.__version__
+def test_every_public_name_is_there(data_root):
+    assert mmalign.load is load
+    for name in mmalign.__all__:
+        assert getattr(mmalign, name) is not None
+    with pytest.raises(AttributeError, match="nothing_of_ours"):
+        _ = mmalign.nothing_of_ours
 
 
 def test_records_are_typed_and_frozen(kb):
@@ -116,16 +122,6 @@ def test_a_file_that_cannot_be_opened(tree):
     assert found == [("papers/folder.yaml", "Y014"), ("papers/gone.yaml", "Y014")]
 
 
-def test_main_prints_problems(tree, monkeypatch, capsys):
-    monkeypatch.chdir(tree.root)
-    assert main([]) == 0
-    tree.edit("papers/lamp.yaml", "venue: GitHub", "venue: 1")
-    assert main(["papers/lamp.yaml"]) == 1
-    out, err = capsys.readouterr()
-    assert out.startswith("papers/lamp.yaml:6:1: S003")
-    assert err.endswith("1 problems\n")
-
-
 def test_importing_mmalign_imports_nothing_heavy():
     code = (
         "import sys, mmalign; assert mmalign.__version__; "
@@ -137,7 +133,7 @@ def test_importing_mmalign_imports_nothing_heavy():
 
 def test_loading_and_checking_import_no_torch_and_no_networkx(data_root):
     code = (
-        "import sys, mmalign; from mmalign.load import check; "
+        "import sys, mmalign; from mmalign.check.run import check; "
         f"mmalign.load({str(data_root)!r}); check({str(data_root)!r}); "
         "heavy = {'networkx', 'torch', 'transformers'} & set(sys.modules); assert not heavy, heavy"
     )

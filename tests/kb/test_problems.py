@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from mmalign.problems import CODES, Problem, render
+from mmalign.records.problems import CODES, Problem, render
 
 ONE = Problem("S002", "papers/x.yaml", 12, 3, "yaer: unknown key", "did you mean 'year'?")
 TWO = Problem("Y006", "papers/a, b.yaml", 2, 1, "100% wrong:\na: b, c", severity="warning")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mmalign import graph
-from mmalign.load import check
-from mmalign.problems import render
+from mmalign.ask import graph
+from mmalign.check.run import check
+from mmalign.records.problems import render
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,8 @@ import threading
 
 import pytest
 
-from mmalign import views
-from mmalign.export.bibtex import to_bibtex
-from mmalign.reference import (
-    BadReference,
+from mmalign.ask import views
+from mmalign.curate.reference import (
     Reference,
     differences,
     fetch_arxiv,
@@ -18,6 +16,8 @@ from mmalign.reference import (
     read_atom,
     read_bibtex,
 )
+from mmalign.errors import BadReference
+from mmalign.export.bibtex import to_bibtex
 
 BIBTEX = r"""
 @article{kept,

@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from mmalign.load import check
+from mmalign.check.run import check
 
 RED, BLUE = "papers/red-lantern.yaml", "papers/blue-kite.yaml"
 PLAIN, LAMP = "papers/plain-pairs.yaml", "papers/lamp.yaml"

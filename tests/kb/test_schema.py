@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mmalign import schema, source
+from mmalign.records import schema, source
 
 
 def test_committed_schemas_are_fresh(checkout):
@@ -15,7 +15,7 @@ def test_committed_schemas_are_fresh(checkout):
     assert sorted(path.name for path in folder.iterdir()) == sorted(texts)
     for name, text in texts.items():
         committed = (folder / name).read_text(encoding="utf-8")
-        assert committed == text, f"{name} is stale: run `python -m mmalign.schema`"
+        assert committed == text, f"{name} is stale: run `python -m mmalign.records.schema`"
 
 
 def test_schemas_refuse_what_the_models_refuse():

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from mmalign import views
-from mmalign.similar import WEIGHTS, similar
+from mmalign.ask import views
+from mmalign.ask.similar import WEIGHTS, similar
 
 
 def method(id_: str, **fields) -> dict:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mmalign import source
+from mmalign.records import source
 
 CASES = {
     "not UTF-8": (b"id: x\nname: caf\xe9\n", "Y001", 2, 10),

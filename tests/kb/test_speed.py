@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import yaml
 
-from mmalign import rules
-from mmalign.load import read
+from mmalign.check import run as rules
+from mmalign.records.collect import read
 
 RECORDS = 500
 SHAPE_LIMIT = 2.5

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from mmalign.kb import KnowledgeBase
-from mmalign.load import load
+from mmalign.records.kb import KnowledgeBase
+from mmalign.records.read import load
 
 METHODS = """
 fact-rlhf ddpo fdpo ha-dpo mdpo rlaif-v xgen-mm chip hdpo dama opa-dpo re-align
@@ -114,9 +114,9 @@ def test_errata_say_where_and_prove_it(real):
 def test_the_whole_bibliography_is_read_back_by_two_readers(real):
     from pybtex.database import parse_string
 
+    from mmalign.ask.views import paper_summary
+    from mmalign.curate.reference import differences, read_bibtex
     from mmalign.export.bibtex import to_bibtex
-    from mmalign.reference import differences, read_bibtex
-    from mmalign.views import paper_summary
 
     papers = {id_: paper_summary(paper) for id_, paper in real.papers.items()}
     text = to_bibtex(papers.values())

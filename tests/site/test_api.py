@@ -19,7 +19,8 @@ import rdflib
 import yaml
 from click.testing import CliRunner
 
-from mmalign import __version__, views
+from mmalign import __version__
+from mmalign.ask import views
 from mmalign.cli import cli
 from mmalign.site import api, pages
 from mmalign.site.atlas import Atlas

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import bibtexparser
 import pytest
 
-from mmalign import views
-from mmalign.load import load
+from mmalign.ask import views
+from mmalign.records.read import load
 from mmalign.site import explorer
 from mmalign.site.atlas import Atlas
 from mmalign.site.build import results

@@ -58,7 +58,7 @@ def test_the_build_is_quick(built):
 
 
 def test_every_node_has_its_page(built, checkout):
-    from mmalign.load import load
+    from mmalign.records.read import load
     from mmalign.site.atlas import Atlas, path_of
 
     kb = load(checkout)

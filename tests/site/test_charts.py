@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mmalign.load import load
-from mmalign.model import Paper
+from mmalign.records.model import Paper
+from mmalign.records.read import load
 from mmalign.site import charts, compare_charts, network, pages, taxonomy
 from mmalign.site.address import address
 from mmalign.site.atlas import Atlas
@@ -276,7 +276,7 @@ def test_a_method_without_values_has_a_dot(tree):
 
 
 def test_the_gaps_are_those_of_the_command(kb, made):
-    from mmalign import gaps, views
+    from mmalign.ask import gaps, views
 
     facets = views.compiled(kb)["facets"]
     rows = [[views.row(kb, node) for node in kb.nodes(kind)] for kind in ("method", "benchmark")]

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from mmalign.kb import KnowledgeBase
-from mmalign.latex import problems, to_mathml
-from mmalign.load import load
+from mmalign.check.latex import problems, to_mathml
+from mmalign.records.kb import KnowledgeBase
+from mmalign.records.read import load
 from mmalign.site import compare_tables, pages, script
 from mmalign.site.atlas import Atlas
 

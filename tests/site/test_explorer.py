@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from mmalign.load import load
+from mmalign.records.read import load
 from mmalign.site import explorer, pages
 from mmalign.site.address import address_of
 from mmalign.site.atlas import Atlas

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmalign.cli import cli
-from mmalign.load import load
+from mmalign.records.read import load
 from mmalign.site import fragments, guides
 from mmalign.site.atlas import Atlas, Page
 

@@ -116,7 +116,7 @@ def test_edges_are_seen_from_both_ends(made):
 
 
 def test_an_id_that_nothing_has_is_plain_text(tree):
-    from mmalign.load import load
+    from mmalign.records.read import load
 
     tree.edit("papers/blue-kite.yaml", "trains_on: [red-lantern]", "trains_on: [not-there]")
     text = pages(load(tree.root))["methods/blue-kite.md"]

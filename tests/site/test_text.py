@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mmalign.load import load
+from mmalign.records.read import load
 from mmalign.site import equations, pages
 from mmalign.site.text import escape, external, fence, linked, number, table
 

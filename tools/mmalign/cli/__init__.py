@@ -1,8 +1,8 @@
 """The command line: `mmalign COMMAND`.
 
 Commands are imported when they are called. Everything a query needs is click, json and
-`mmalign.catalogue`; pydantic, yaml, networkx and rich are imported where a command needs them, and
-torch nowhere in this package.
+`mmalign.ask.catalogue`; pydantic, yaml, networkx and rich are imported where a command needs them,
+and torch nowhere in this package.
 
 Exit status: 0 done, 1 problems found or something outside is missing, 2 wrong usage.
 """
@@ -16,7 +16,8 @@ import sys
 import click
 
 from mmalign import __version__
-from mmalign.catalogue import nearest
+from mmalign.errors import RootNotFound, UnknownId
+from mmalign.names import nearest
 
 COMMANDS = {
     "validate": "validate:validate",
@@ -85,9 +86,7 @@ class Commands(click.Group):
 
 def _explain(error: Exception) -> int:
     """One line (or one per problem of a record) on stderr; gives the exit status."""
-    from mmalign import catalogue
-
-    if isinstance(error, catalogue.Unknown):
+    if isinstance(error, UnknownId):
         click.echo(f"Error: {error}", err=True)
         return 2
     problems = getattr(error, "problems", None)
@@ -103,7 +102,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, OSError):
         named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         click.echo(f"Error: {named}", err=True)
-        return 2 if isinstance(error, catalogue.RootNotFound) else 1
+        return 2 if isinstance(error, RootNotFound) else 1
     text = " ".join(str(error).split()) or "no message"
     click.echo(
         f"Error: {type(error).__name__}: {text} (set MMALIGN_DEBUG=1 to see where)", err=True

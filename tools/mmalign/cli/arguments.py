@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import click
 
-from mmalign.catalogue import KINDS, LISTED, Catalogue, Unknown, nearest, open_catalogue
+from mmalign.ask.catalogue import Catalogue, open_catalogue
 from mmalign.cli.output import note
-
-PLURALS = {
-    "method": "methods", "dataset": "datasets", "benchmark": "benchmarks", "model": "models",
-    "framework": "frameworks", "paper": "papers", "term": "terms", "erratum": "errata",
-    "claim": "claims",
-}  # fmt: skip
+from mmalign.errors import UnknownId
+from mmalign.names import nearest
+from mmalign.vocabulary import KINDS, LISTED, PLURALS
 
 
 class Kind(click.ParamType):
@@ -97,7 +94,7 @@ def resolve(catalogue: Catalogue, name: str, kinds: tuple[str, ...] = KINDS) -> 
     """The full name that `name` means; a note on stderr names what else it could mean."""
     try:
         first, *others = catalogue.find(name, kinds)
-    except Unknown as error:
+    except UnknownId as error:
         raise click.UsageError(str(error)) from None
     if others:
         note(f"'{name}' is taken as {first}; there is also {', '.join(others)}")

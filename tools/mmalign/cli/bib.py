@@ -45,9 +45,10 @@ def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: b
 
     Entries are matched by arXiv id, DOI, OpenReview id or title. FILE may be - for standard input.
     """
-    from mmalign import draft
     from mmalign.cli.new import free_id, source_of, write_record
-    from mmalign.reference import BadReference, differences, match, read_bibtex
+    from mmalign.curate import draft
+    from mmalign.curate.reference import differences, match, read_bibtex
+    from mmalign.errors import BadReference
 
     try:
         references = read_bibtex(output.read_text(file), file)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mmalign.cli import output
+from mmalign.errors import NoRevision
 
 
 @click.command()
@@ -38,14 +39,14 @@ def diff(
     mmalign diff v0.1.0 v0.2.0
     mmalign diff HEAD
     """
-    from mmalign import diff as changes
-    from mmalign.catalogue import find_root
+    from mmalign.ask import diff as changes
+    from mmalign.records.root import find_root
 
     root = Path(find_root(ctx.find_root().obj))
     try:
         before = changes.read(old, root)
         after = changes.read(str(root) if new is None else new, root)
-    except changes.NoRevision as error:
+    except NoRevision as error:
         raise click.ClickException(str(error)) from None
     found = changes.compare(before, after)
     shown = [c for c in found if evidence or not c.field.startswith("evidence")]

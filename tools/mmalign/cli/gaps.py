@@ -6,15 +6,16 @@ import click
 
 from mmalign.cli import output
 from mmalign.cli.arguments import complete
+from mmalign.errors import UnknownAxis
 
 
 class AxisName(click.ParamType):
-    """An axis of `mmalign.gaps`."""
+    """An axis of `mmalign.ask.gaps`."""
 
     name = "axis"
 
     def shell_complete(self, ctx, param, incomplete):
-        from mmalign.gaps import axes
+        from mmalign.ask.gaps import axes
 
         return complete(ctx, incomplete, lambda c: ((name, "") for name in axes(c.facets)))
 
@@ -49,7 +50,7 @@ def gaps(
     mmalign gaps scenario response-source
     mmalign gaps scenario dimension --matrix
     """
-    from mmalign import gaps as ground
+    from mmalign.ask import gaps as ground
 
     catalogue = output.catalogue(ctx)
     methods, benchmarks = catalogue.rows("method"), catalogue.rows("benchmark")
@@ -57,7 +58,7 @@ def gaps(
         one, other = (
             ground.axis(name, catalogue.facets, methods, benchmarks) for name in (rows, columns)
         )
-    except ground.UnknownAxis as error:
+    except UnknownAxis as error:
         raise click.UsageError(str(error)) from None
     if one.name == other.name:
         raise click.UsageError(f"two different axes are needed; {one.name} is given twice")

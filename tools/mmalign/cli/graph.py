@@ -39,9 +39,9 @@ def graph(
     path: str | None,
 ) -> None:
     """Write papers, entries and terms as a graph with typed edges."""
+    from mmalign.ask.graph import build
     from mmalign.export.graphs import FORMATS as writers
-    from mmalign.graph import build
-    from mmalign.load import load
+    from mmalign.records.read import load
 
     catalogue = output.catalogue(ctx)
     whole = build(load(catalogue.root))

@@ -12,7 +12,7 @@ import click
 from mmalign.cli import output
 
 if TYPE_CHECKING:
-    from mmalign.reference import Reference
+    from mmalign.curate.reference import Reference
 
 KINDS = ("method", "dataset", "benchmark", "model", "framework")
 FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
@@ -53,8 +53,9 @@ def new(
     mmalign new --arxiv 2503.14504 --kind method
     mmalign new --issue issue.md
     """
-    from mmalign import draft
-    from mmalign.reference import ARXIV_API, BadReference, fetch_arxiv, read_bibtex
+    from mmalign.curate import draft
+    from mmalign.curate.reference import ARXIV_API, fetch_arxiv, read_bibtex
+    from mmalign.errors import BadReference
 
     if sum(value is not None for value in (arxiv, bibtex, issue)) != 1:
         raise click.UsageError("give one of --arxiv, --bibtex and --issue")
@@ -65,7 +66,7 @@ def new(
         elif bibtex is not None:
             reference = _only(read_bibtex(output.read_text(bibtex), bibtex), bibtex)
         else:
-            from mmalign.issue_form import read
+            from mmalign.curate.issue_form import read
 
             filled = read(output.read_text(issue))
             reference, entry, fields = filled.reference, filled.entry, filled.fields
@@ -97,8 +98,8 @@ def new(
 
 def free_id(root: str, papers: list[dict], reference: Reference, id_: str | None = None) -> str:
     """The id of a new record. ClickException where there is a record of the paper or of the id."""
-    from mmalign.draft import id_of, slug
-    from mmalign.reference import match
+    from mmalign.curate.draft import id_of, slug
+    from mmalign.curate.reference import match
 
     known = match(reference, papers)
     if known is not None:
@@ -113,9 +114,9 @@ def free_id(root: str, papers: list[dict], reference: Reference, id_: str | None
 
 def write_record(root: str, data: dict) -> None:
     """Write a record whole or not at all, print its path, and note what is left to do."""
-    from mmalign import problems
-    from mmalign.draft import to_yaml
-    from mmalign.load import check
+    from mmalign.check.run import check
+    from mmalign.curate.draft import to_yaml
+    from mmalign.records import problems
 
     path = Path(root) / "papers" / f"{data['id']}.yaml"
     part = path.with_suffix(".part")

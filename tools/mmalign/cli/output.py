@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import click
 
-from mmalign.catalogue import Catalogue, open_catalogue
+from mmalign.ask.catalogue import Catalogue, open_catalogue
 
 FORMATS = ("table", "json", "csv", "md", "ids", "bibtex")
 

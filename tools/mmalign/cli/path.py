@@ -48,8 +48,8 @@ def path(
 
     Edges may be walked in both directions. Exit status 1 if there is no path.
     """
-    from mmalign.graph import build
-    from mmalign.load import load
+    from mmalign.ask.graph import build
+    from mmalign.records.read import load
 
     catalogue = output.catalogue(ctx)
     one, other = resolve(catalogue, start), resolve(catalogue, end)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
-from mmalign.catalogue import KINDS, Catalogue, Unknown
+from mmalign.ask.catalogue import Catalogue
 from mmalign.cli import output
-from mmalign.cli.arguments import PLURALS, Kind, Name, TermName, resolve
+from mmalign.cli.arguments import Kind, Name, TermName, resolve
+from mmalign.errors import UnknownId
+from mmalign.vocabulary import KINDS, PLURALS
 
 MEANINGS = {
     "scenario": "What the alignment is for",
@@ -171,7 +173,7 @@ def _filters(catalogue: Catalogue, kind: str, options: dict) -> list:
         for term in terms:
             try:
                 closure = catalogue.closure(facet, term.removeprefix("!"))
-            except Unknown as error:
+            except UnknownId as error:
                 option = definition["key"].replace("_", "-")
                 raise click.BadParameter(str(error), param_hint=f"--{option}") from None
             (unwanted if term.startswith("!") else wanted).update(closure)

@@ -7,9 +7,10 @@ import os
 
 import click
 
-from mmalign.catalogue import Unknown, nearest
 from mmalign.cli import output
 from mmalign.cli.arguments import Name
+from mmalign.errors import UnknownId
+from mmalign.names import nearest
 
 # Packages of the extra `train`; that one of them is missing means that the extra is.
 TRAINING = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "PIL", "tokenizers",
@@ -87,7 +88,7 @@ def _method(ctx: click.Context, name: str) -> str:
         catalogue = output.catalogue(ctx)
         catalogued = [row["id"] for row in catalogue.rows("method")]
         ref = catalogue.find(name, ("method",))[0]
-    except Unknown:
+    except UnknownId:
         pass
     except Exception:  # the lab runs without the records; `mmalign validate` says what is wrong
         pass

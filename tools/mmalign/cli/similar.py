@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from mmalign.catalogue import KINDS
 from mmalign.cli import output
 from mmalign.cli.arguments import Kind, Name, resolve
+from mmalign.vocabulary import KINDS
 
 REASONS = 3
 """Reasons that the table shows; the other formats give all."""
@@ -29,7 +29,7 @@ def similar(
     Nearness is computed from shared terms, objectives, data, models, benchmarks and authors, from
     the words of the records, and from links between them. What few entries share counts more.
     """
-    from mmalign import similar as nearness
+    from mmalign.ask import similar as nearness
 
     catalogue = output.catalogue(ctx)
     ref = resolve(catalogue, id_)

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from mmalign import catalogue
+from mmalign.ask import catalogue
 
 
 @click.group()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from mmalign.catalogue import Catalogue, nearest
+from mmalign.ask.catalogue import Catalogue
 from mmalign.cli import output
 from mmalign.cli.arguments import complete
+from mmalign.names import nearest
 
 
 class FacetName(click.ParamType):

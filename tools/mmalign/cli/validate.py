@@ -23,9 +23,10 @@ def validate(ctx: click.Context, paths: tuple[str, ...], format_: str, as_json: 
     All files are read; with PATHs, only problems in those files and folders are reported.
     Exit status 1 if there are any.
     """
-    from mmalign import catalogue, problems
+    from mmalign.ask import catalogue
+    from mmalign.check.run import check
     from mmalign.cli.output import speaks_unicode, write
-    from mmalign.load import check
+    from mmalign.records import problems
 
     root = catalogue.find_root(ctx.find_root().obj)
     _, found = check(root, list(paths) or None)

@@ -19,7 +19,7 @@ _UNBALANCED = {"{": r"\textbraceleft{}", "}": r"\textbraceright{}"}
 
 
 def to_bibtex(papers: Iterable[Mapping]) -> str:
-    """Paper summaries (`mmalign.views.paper_summary`) as BibTeX; keys are the ids of papers.
+    """Paper summaries (`mmalign.ask.views.paper_summary`) as BibTeX; keys are the ids of papers.
 
     Accents stay as they are (UTF-8). Names stand as given, `Given Family`; a name that BibTeX
     would take apart, and the owner of a repository, is kept whole by braces. Capitals of acronyms

@@ -1,4 +1,4 @@
-"""The graph (`mmalign.graph.build`) in the formats of other tools.
+"""The graph (`mmalign.ask.graph.build`) in the formats of other tools.
 
 Nodes and edges are sorted and attributes without a value left out, so that an export is the same
 on every run. Edges have the attribute `relation`.

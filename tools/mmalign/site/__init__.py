@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mmalign.kb import KnowledgeBase
+from mmalign.records.kb import KnowledgeBase
 from mmalign.site import (
     api,
     compare_charts,

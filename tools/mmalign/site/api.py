@@ -12,14 +12,15 @@ import posixpath
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mmalign import __version__, graph, views
+from mmalign import __version__
+from mmalign.ask import graph, views
 from mmalign.export import awesome, bibtex, graphs
-from mmalign.kb import KnowledgeBase
-from mmalign.model import KINDS
+from mmalign.records.kb import KnowledgeBase
 from mmalign.site.address import address_of
-from mmalign.site.atlas import FOLDERS, LABELS, Atlas
+from mmalign.site.atlas import FOLDERS, Atlas
 from mmalign.site.parts import join
 from mmalign.site.text import code, escape, front_matter, table
+from mmalign.vocabulary import KINDS, LABELS
 
 PATH = "reference/machine.md"
 SCHEMA = 1

@@ -5,25 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
-from mmalign import graph, similar, views
-from mmalign.kb import COLLECTIONS, KnowledgeBase, Node
-from mmalign.model import KINDS
+from mmalign.ask import graph, similar, views
+from mmalign.records.kb import AnyNode, KnowledgeBase
 from mmalign.site.address import address
 from mmalign.site.text import attribute, escape
+from mmalign.vocabulary import COLLECTIONS, KINDS
 
 FOLDERS = {**COLLECTIONS, "paper": "papers"}
 """Kind -> folder of its pages; a term is at terms/<facet>/<id>."""
-
-LABELS = {
-    "method": ("Method", "Methods"),
-    "dataset": ("Dataset", "Datasets"),
-    "benchmark": ("Benchmark", "Benchmarks"),
-    "model": ("Model", "Models"),
-    "framework": ("Framework", "Frameworks"),
-    "paper": ("Paper", "Papers"),
-    "term": ("Term", "Taxonomy"),
-}
-"""Kind -> its name for one and for many."""
 
 
 def path_of(ref: str) -> str:
@@ -42,7 +31,7 @@ class Atlas:
         scripts: Mapping[str, str] | None = None,
     ):
         self.kb = kb
-        self.nodes: dict[str, Node] = {node.ref: node for node in kb.nodes()}
+        self.nodes: dict[str, AnyNode] = {node.ref: node for node in kb.nodes()}
         self._rows: dict[str, list[dict]] = {}
         self._neighbours: dict[str, similar.Neighbours] = {}
         self.scripts = dict(scripts or {})
@@ -164,7 +153,7 @@ class Page:
         """A term as a small label that leads to its page."""
         return self.link(f"term:{facet}/{term}", classes=f"chip {facet.replace('_', '-')}")
 
-    def chips(self, node: Node, facet: str) -> str:
+    def chips(self, node: AnyNode, facet: str) -> str:
         return " ".join(self.chip(facet, term) for term in self.atlas.kb.facet_values(node, facet))
 
     def crumbs(self, *steps: tuple[str, str]) -> str:

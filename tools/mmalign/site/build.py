@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from mmalign.load import load
+from mmalign.records.read import load
 from mmalign.site import api, render
 from mmalign.site.address import address_of
 from mmalign.site.atlas import Atlas, path_of

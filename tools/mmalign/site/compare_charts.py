@@ -6,16 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mmalign import gaps, views
-from mmalign.kb import COLLECTIONS, Node
-from mmalign.model import Facet, Paper
+from mmalign.ask import gaps, views
+from mmalign.errors import UnknownAxis
+from mmalign.records.kb import AnyNode
+from mmalign.records.model import Facet, Paper
 from mmalign.site import charts
 from mmalign.site.address import address
-from mmalign.site.atlas import LABELS, Atlas, Page
+from mmalign.site.atlas import Atlas, Page
 from mmalign.site.charts import link, mark, number, plural, text
 from mmalign.site.network import first_seen
 from mmalign.site.parts import join, section
 from mmalign.site.text import escape, front_matter, table
+from mmalign.vocabulary import COLLECTIONS, LABELS
 
 TIMELINE, COVERAGE, GAPS = "compare/timeline.md", "compare/coverage.md", "compare/gaps.md"
 
@@ -134,7 +136,7 @@ def main_kind(paper: Paper) -> str:
     return next((kind for kind, field in COLLECTIONS.items() if getattr(paper, field)), "paper")
 
 
-def lanes(atlas: Atlas, papers: Sequence[Node], facet: Facet | None) -> dict[str, list[Node]]:
+def lanes(atlas: Atlas, papers: Sequence[AnyNode], facet: Facet | None) -> dict[str, list[AnyNode]]:
     """Label of a term -> papers with an entry that carries it, in the order of the taxonomy; last
     the papers without any."""
     carried = {node.ref: atlas.kb.facet_values(node, facet.id) if facet else () for node in papers}
@@ -146,7 +148,7 @@ def lanes(atlas: Atlas, papers: Sequence[Node], facet: Facet | None) -> dict[str
     return {label: inside for label, inside in found.items() if inside}
 
 
-def _timeline_svg(atlas: Atlas, papers: Sequence[Node], facet: Facet | None) -> str:
+def _timeline_svg(atlas: Atlas, papers: Sequence[AnyNode], facet: Facet | None) -> str:
     columns = slots(node.entry for node in papers)
     place, width = {}, LANE_LABEL
     for slot in columns:
@@ -182,7 +184,7 @@ def _timeline_svg(atlas: Atlas, papers: Sequence[Node], facet: Facet | None) -> 
     return charts.svg((0, 0, width + 22, top), "Papers by month and scenario", inner)
 
 
-def _timeline_table(atlas: Atlas, papers: Sequence[Node], facet: Facet | None) -> str:
+def _timeline_table(atlas: Atlas, papers: Sequence[AnyNode], facet: Facet | None) -> str:
     page = Page(atlas, TIMELINE)
     labels = {term.id: term.label for term in facet.terms} if facet else {}
     rows = []
@@ -244,7 +246,7 @@ def coverage(atlas: Atlas) -> str:
     )  # fmt: skip
 
 
-def _coverage(atlas: Atlas, found: dict, methods: Sequence[Node], used: Counter) -> str:
+def _coverage(atlas: Atlas, found: dict, methods: Sequence[AnyNode], used: Counter) -> str:
     page = Page(atlas, COVERAGE)
     facet = atlas.kb.facets.get("benchmark_dimension")
     benchmarks = atlas.kb.benchmarks
@@ -292,7 +294,7 @@ def gaps_map(atlas: Atlas) -> str:
     for names in CROSSINGS:
         try:
             axes = [gaps.axis(name, facets, methods, benchmarks) for name in names]
-        except gaps.UnknownAxis:  # a taxonomy without that facet
+        except UnknownAxis:  # a taxonomy without that facet
             continue
         found.append(_crossing(atlas, *axes))
     return join(

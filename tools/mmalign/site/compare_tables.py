@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from mmalign.kb import Node
-from mmalign.model import Method, Result
+from mmalign.records.kb import AnyNode, EntryNode
+from mmalign.records.model import Method, Result
 from mmalign.site import equations, parts
 from mmalign.site.atlas import Atlas, Page, badge
 from mmalign.site.parts import join, section
@@ -184,12 +184,12 @@ def datasets(atlas: Atlas) -> str:
     return _page(DATASETS, "Data sets", lead, *body)
 
 
-def _in_table_2(node: Node) -> bool:
-    place = node.entry.survey or (node.paper.survey if node.paper else None)
+def _in_table_2(node: AnyNode) -> bool:
+    place = node.entry.survey or (node.paper.survey if isinstance(node, EntryNode) else None)
     return place is not None and 2 in place.tables
 
 
-def _dataset(page: Page, node: Node) -> list[str]:
+def _dataset(page: Page, node: AnyNode) -> list[str]:
     data = node.entry
     wrong = [e for e in page.atlas.kb.errata_about(node) if "Table 2" in e.where]
     return [

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from mmalign.kb import COLLECTIONS, Node
+from mmalign.records.kb import AnyNode
 from mmalign.site import parts
-from mmalign.site.atlas import LABELS, Atlas, Page, badge, path_of
+from mmalign.site.atlas import Atlas, Page, badge, path_of
 from mmalign.site.parts import bullets, facts, join, section
 from mmalign.site.text import code, escape, front_matter, linked, number, shown_url, table
+from mmalign.vocabulary import COLLECTIONS, LABELS
 
 
-def paper(atlas: Atlas, node: Node) -> str:
+def paper(atlas: Atlas, node: AnyNode) -> str:
     page, record = Page(atlas, path_of(node.ref)), node.entry
     place = "not cited there" if record.beyond_survey else parts.survey_place(record.survey)
     introduced = [
@@ -41,7 +42,7 @@ def paper(atlas: Atlas, node: Node) -> str:
     )
 
 
-def dataset(atlas: Atlas, node: Node) -> str:
+def dataset(atlas: Atlas, node: AnyNode) -> str:
     data = node.entry
     return _entry(
         atlas,
@@ -57,7 +58,7 @@ def dataset(atlas: Atlas, node: Node) -> str:
     )
 
 
-def benchmark(atlas: Atlas, node: Node) -> str:
+def benchmark(atlas: Atlas, node: AnyNode) -> str:
     entry = node.entry
     better = {"higher": "higher is better", "lower": "lower is better", "none": "neither way"}
     metrics = table(
@@ -80,12 +81,12 @@ def benchmark(atlas: Atlas, node: Node) -> str:
     )
 
 
-def model(atlas: Atlas, node: Node) -> str:
+def model(atlas: Atlas, node: AnyNode) -> str:
     sizes = [("Sizes", escape(", ".join(node.entry.sizes)))]
     return _entry(atlas, node, sizes, [("starts_from", "Methods that start from it")])
 
 
-def framework(atlas: Atlas, node: Node) -> str:
+def framework(atlas: Atlas, node: AnyNode) -> str:
     page = Page(atlas, path_of(node.ref))
     rows = [row for name, row in runs_in(page) if name.lower() in (node.id, node.name.lower())]
     offered = table(["Method", "Version", "Setting", "The paper's objective?"], rows)
@@ -109,7 +110,7 @@ def _size(size) -> str:
     return "" if size is None else linked(size.text + (f" ({size.source})" if size.source else ""))
 
 
-def _entry(atlas: Atlas, node: Node, own: list, relations: list, *sections: str) -> str:
+def _entry(atlas: Atlas, node: AnyNode, own: list, relations: list, *sections: str) -> str:
     page, entry, record = Page(atlas, path_of(node.ref)), node.entry, node.paper
     facets = [
         (escape(facet.label), page.chips(node, facet.id)) for facet in atlas.kb.facets.values()
@@ -152,7 +153,7 @@ def _entry(atlas: Atlas, node: Node, own: list, relations: list, *sections: str)
     )
 
 
-def _reported(atlas: Atlas, node: Node) -> str:
+def _reported(atlas: Atlas, node: AnyNode) -> str:
     """Numbers that methods report on a benchmark."""
     page, rows = Page(atlas, path_of(node.ref)), []
     for method in atlas.kb.methods.values():

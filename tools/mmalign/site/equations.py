@@ -6,7 +6,7 @@ import functools
 import html
 import re
 
-from mmalign.latex import to_mathml
+from mmalign.check.latex import to_mathml
 from mmalign.site.text import fence
 
 # Between tags, Markdown would still read these (a bar ends a cell of a table).

@@ -11,13 +11,14 @@ import html
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from mmalign import views
-from mmalign.kb import Node
-from mmalign.model import KINDS, Facet, Paper, Term
+from mmalign.ask import views
+from mmalign.records.kb import AnyNode
+from mmalign.records.model import Facet, Paper, Term
 from mmalign.site import parts
-from mmalign.site.atlas import LABELS, Atlas, Page, badge
+from mmalign.site.atlas import Atlas, Page, badge
 from mmalign.site.parts import join
 from mmalign.site.text import attribute, escape, front_matter
+from mmalign.vocabulary import KINDS, LABELS
 
 PATH = "explorer.md"
 SHOWN = tuple(kind for kind in KINDS if kind != "term")
@@ -35,7 +36,7 @@ class Column:
     key: str
     label: str
     default: tuple[str, ...]
-    cell: Callable[[Node], str]
+    cell: Callable[[AnyNode], str]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def page(atlas: Atlas) -> str:
     return render(atlas, [node for kind in SHOWN for node in atlas.kb.nodes(kind)])
 
 
-def render(atlas: Atlas, nodes: Sequence[Node]) -> str:
+def render(atlas: Atlas, nodes: Sequence[AnyNode]) -> str:
     """The page of these nodes, in this order."""
     listed, shown = groups(atlas, nodes), columns(atlas)
     return join(
@@ -86,7 +87,7 @@ def render(atlas: Atlas, nodes: Sequence[Node]) -> str:
 # --- what can be chosen --------------------------------------------------------------------------
 
 
-def groups(atlas: Atlas, nodes: Sequence[Node]) -> list[Group]:
+def groups(atlas: Atlas, nodes: Sequence[AnyNode]) -> list[Group]:
     """Kinds, what an entry has, and the facets; of terms those that an entry carries."""
     kinds = [Choice(kind, LABELS[kind][1]) for kind in SHOWN]
     found = [
@@ -117,7 +118,7 @@ def in_order(facet: Facet) -> list[Term]:
     return ordered
 
 
-def above(atlas: Atlas, node: Node, facet: Facet) -> list[str]:
+def above(atlas: Atlas, node: AnyNode, facet: Facet) -> list[str]:
     """Terms that an entry carries on a facet, and all terms above them."""
     parents = {term.id: term.parent for term in facet.terms}
     found: dict[str, None] = {}
@@ -129,7 +130,7 @@ def above(atlas: Atlas, node: Node, facet: Facet) -> list[str]:
     return list(found)
 
 
-def has(atlas: Atlas, node: Node) -> list[str]:
+def has(atlas: Atlas, node: AnyNode) -> list[str]:
     """Which of `HAS` an entry has; a paper has what its entries have."""
     methods = [m.id for m in node.entry.methods] if isinstance(node.entry, Paper) else []
     if node.kind == "method":
@@ -199,7 +200,7 @@ def numbers(listed: Sequence[Group]) -> dict[tuple[str, str], int]:
 
 
 def table(
-    atlas: Atlas, nodes: Iterable[Node], listed: Sequence[Group], shown: Sequence[Column]
+    atlas: Atlas, nodes: Iterable[AnyNode], listed: Sequence[Group], shown: Sequence[Column]
 ) -> str:
     """All rows, on one line. `data-n` are the numbers of a row's choices, `data-also` are words to
     find it by that stand in no cell."""
@@ -264,7 +265,7 @@ def columns(atlas: Atlas) -> list[Column]:
     ]
 
 
-def _has(page: Page, node: Node) -> str:
+def _has(page: Page, node: AnyNode) -> str:
     found = []
     for name in has(page.atlas, node):
         if name == "code":
@@ -277,11 +278,11 @@ def _has(page: Page, node: Node) -> str:
     return " ".join(found)
 
 
-def _size(node: Node) -> str:
+def _size(node: AnyNode) -> str:
     sizes = [getattr(node.entry, f, None) for f in ("size_released", "size_paper", "size")]
     sizes = [size.text for size in sizes if size]
     return escape(sizes[0] if sizes else ", ".join(getattr(node.entry, "sizes", ())))
 
 
-def _licence(node: Node) -> str:
+def _licence(node: AnyNode) -> str:
     return escape(getattr(node.entry, "licence", None) or "")

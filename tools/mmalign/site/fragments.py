@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 
 from mmalign.site import guides, lab
-from mmalign.site.atlas import LABELS, Atlas, Page
+from mmalign.site.atlas import Atlas, Page
 from mmalign.site.text import escape, table
+from mmalign.vocabulary import LABELS
 
 _MARK = re.compile(r"^<!-- mmalign:([a-z-]+)(?: ([a-z0-9! -]+?))? -->$", re.MULTILINE)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmalign import views
-from mmalign.kb import Node
-from mmalign.model import Facet, Paper
+from mmalign.ask import views
+from mmalign.records.kb import AnyNode
+from mmalign.records.model import Facet, Paper
 from mmalign.site.address import address
 from mmalign.site.atlas import Atlas, Page, badge
 from mmalign.site.parts import bullets, join
@@ -36,7 +36,7 @@ def methods(page: Page, asked: str | None) -> str:
     """
     options = parsed(page.atlas, asked or "")
     found = chosen(page.atlas, options)
-    groups: dict[str, list[Node]] = {
+    groups: dict[str, list[AnyNode]] = {
         "With a script in the lab": [],
         "With public code, not in the lab yet": [],
         "Without public code": [],
@@ -73,7 +73,7 @@ def parsed(atlas: Atlas, asked: str) -> list[tuple[str, str]]:
     return options
 
 
-def chosen(atlas: Atlas, options: Sequence[tuple[str, str]]) -> list[Node]:
+def chosen(atlas: Atlas, options: Sequence[tuple[str, str]]) -> list[AnyNode]:
     """Methods that fit, as `mmalign query` chooses them: any word of an option, all options."""
     by_option: dict[str, list[str]] = {}
     for option, word in options:
@@ -85,7 +85,7 @@ def chosen(atlas: Atlas, options: Sequence[tuple[str, str]]) -> list[Node]:
     ]
 
 
-def fits(atlas: Atlas, node: Node, option: str, words: Sequence[str]) -> bool:
+def fits(atlas: Atlas, node: AnyNode, option: str, words: Sequence[str]) -> bool:
     if option == "has":
         return set(words) <= set(views.has(node))
     key = option.replace("-", "_")

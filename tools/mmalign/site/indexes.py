@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mmalign.kb import COLLECTIONS, Node
-from mmalign.model import KINDS
+from mmalign.records.kb import AnyNode
 from mmalign.site import entries, lab, parts
-from mmalign.site.atlas import LABELS, Atlas, Page, badge, path_of
+from mmalign.site.atlas import Atlas, Page, badge, path_of
 from mmalign.site.parts import join
 from mmalign.site.text import escape, front_matter, table
+from mmalign.vocabulary import COLLECTIONS, KINDS, LABELS
 
 LEADS = {
     "method": "Every catalogued alignment method: what it is for, who judges its data, and which "
@@ -51,7 +51,7 @@ def _siblings(page: Page, kind: str) -> str:
     return " · ".join(shown) + "\n{ .crumbs data-search-exclude }"
 
 
-def _methods(page: Page, nodes: list[Node]):
+def _methods(page: Page, nodes: list[AnyNode]):
     facets = ("scenario", "objective_family", "annotation", "pair_difference")
     facets = [facet for facet in facets if facet in page.atlas.kb.facets]
     head = ["Method", "Year", *(escape(page.atlas.kb.facets[f].label) for f in facets), "Has"]
@@ -73,7 +73,7 @@ def _methods(page: Page, nodes: list[Node]):
     return head, rows
 
 
-def _papers(page: Page, nodes: list[Node]):
+def _papers(page: Page, nodes: list[AnyNode]):
     rows = []
     for node in sorted(nodes, key=lambda each: (-each.entry.year, each.entry.title.lower())):
         made = [
@@ -92,7 +92,7 @@ def _papers(page: Page, nodes: list[Node]):
     return ["Paper", "Year", "Venue", "Contributes"], rows
 
 
-def _datasets(page: Page, nodes: list[Node]):
+def _datasets(page: Page, nodes: list[AnyNode]):
     rows = []
     for node in nodes:
         size = node.entry.size_released or node.entry.size_paper
@@ -109,7 +109,7 @@ def _datasets(page: Page, nodes: list[Node]):
     return ["Dataset", "Size", "Annotation", "Modality", "Licence", "Methods"], rows
 
 
-def _benchmarks(page: Page, nodes: list[Node]):
+def _benchmarks(page: Page, nodes: list[AnyNode]):
     arrows = {"higher": "↑", "lower": "↓", "none": ""}
     rows = [
         [
@@ -124,7 +124,7 @@ def _benchmarks(page: Page, nodes: list[Node]):
     return ["Benchmark", "Dimension", "Modality", "Metrics", "Methods"], rows
 
 
-def _models(page: Page, nodes: list[Node]):
+def _models(page: Page, nodes: list[AnyNode]):
     rows = [
         [
             f"<b>{page.link(node.ref)}</b>",
@@ -138,7 +138,7 @@ def _models(page: Page, nodes: list[Node]):
     return ["Model", "Sizes", "Modality", "Licence", "Methods"], rows
 
 
-def _frameworks(page: Page, nodes: list[Node]):
+def _frameworks(page: Page, nodes: list[AnyNode]):
     rows = [
         [
             f"<b>{page.link(node.ref)}</b>",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmalign.kb import Node
-from mmalign.model import Method
+from mmalign.records.kb import AnyNode
+from mmalign.records.model import Method
 from mmalign.site import equations, lab, parts, recipe, script
 from mmalign.site.atlas import Atlas, Page, badge, path_of
 from mmalign.site.parts import bullets, facts, join, section
@@ -30,7 +30,7 @@ FACETS = (
 SIGNS = {"lower": "lower than", "higher": "higher than", "equal": "the same as"}
 
 
-def render(atlas: Atlas, node: Node) -> str:
+def render(atlas: Atlas, node: AnyNode) -> str:
     page, method, paper = Page(atlas, path_of(node.ref)), node.entry, node.paper
     return join(
         front_matter(method.name, method.summary, hide=["navigation"], search={"boost": 2}),
@@ -60,7 +60,7 @@ def render(atlas: Atlas, node: Node) -> str:
     )
 
 
-def _head(page: Page, node: Node) -> str:
+def _head(page: Page, node: AnyNode) -> str:
     method, paper, kb = node.entry, node.paper, page.atlas.kb
     rows = [
         ("Paper", f"{page.link(f'paper:{paper.id}')}<br>{parts.authors(paper, 6)}"),

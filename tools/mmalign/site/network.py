@@ -11,22 +11,23 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mmalign import graph
-from mmalign.kb import Node
-from mmalign.model import Paper
+from mmalign.ask import graph
+from mmalign.records.kb import AnyNode
+from mmalign.records.model import Paper
 from mmalign.site import charts
 from mmalign.site.address import address
-from mmalign.site.atlas import LABELS, Atlas, Page, path_of
+from mmalign.site.atlas import Atlas, Page, path_of
 from mmalign.site.charts import link, mark, number, short, text
 from mmalign.site.parts import join
 from mmalign.site.text import attribute, escape, front_matter, table
+from mmalign.vocabulary import LABELS, kind_of
 
 PATH = "graph.md"
 LANES = ("dataset", "method", "model", "benchmark")
 """Kinds in the picture, from top to bottom: what most edges join lies side by side."""
 
 STARTS_FROM = ("starts_from", "starts from", "is a starting point of")
-"""An edge that pages show and mmalign.graph does not have: the base models of a method."""
+"""An edge that pages show and mmalign.ask.graph does not have: the base models of a method."""
 DRAWN = ("extends", "trains_on", "compares_with", "related", "starts_from", "evaluated_on")
 AT_FIRST = ("extends", "trains_on")
 """Relations in the picture, and those that are in sight from the start: the rest hides the few."""
@@ -77,8 +78,8 @@ def drawn_edges(atlas: Atlas) -> list[graph.Edge]:
         edge
         for edge in graph.edges(atlas.kb)
         if edge.relation in DRAWN
-        and graph.kind_of(edge.source) in LANES
-        and graph.kind_of(edge.target) in LANES
+        and kind_of(edge.source) in LANES
+        and kind_of(edge.target) in LANES
     ]
     for method in atlas.kb.methods.values():
         for model in dict.fromkeys(method.base_models):
@@ -122,7 +123,7 @@ class Layout:
     height: float
 
 
-def layout(nodes: Sequence[Node]) -> Layout:
+def layout(nodes: Sequence[AnyNode]) -> Layout:
     """A grid: bands of years from left to right, lanes of kinds from top to bottom; in a cell,
     column by column, by month and name."""
     dates = {node.ref: first_seen(node.paper) for node in nodes}
@@ -171,7 +172,7 @@ def year_bands(years: Iterable[int]) -> list[Band]:
     return bands + [Band(year, year, 1) for year in sorted(set(years)) if year >= early]
 
 
-def columns(bands: Sequence[Band], nodes: Sequence[Node], dates: dict) -> list[Band]:
+def columns(bands: Sequence[Band], nodes: Sequence[AnyNode], dates: dict) -> list[Band]:
     """The bands with columns shared out: each goes to the band that makes the picture lowest."""
     counts = [
         [sum(n.kind == kind and in_band(b, dates[n.ref][0]) for n in nodes) for kind in LANES]
@@ -193,7 +194,7 @@ def columns(bands: Sequence[Band], nodes: Sequence[Node], dates: dict) -> list[B
 # --- the graph -----------------------------------------------------------------------------------
 
 
-def picture(atlas: Atlas, nodes: Sequence[Node], edges: Sequence[graph.Edge]) -> str:
+def picture(atlas: Atlas, nodes: Sequence[AnyNode], edges: Sequence[graph.Edge]) -> str:
     """The figure: filters, buttons, SVG and the empty card, on one line."""
     plan = layout(nodes)
     order = {node.ref: place for place, node in enumerate(nodes)}
@@ -263,14 +264,14 @@ def _line(edge: graph.Edge, plan: Layout, order: dict[str, int]) -> str:
     # Lines bend to one side, so that two between the same ends do not hide each other.
     bend = 0.12 + 0.05 * DRAWN.index(edge.relation)
     x, y = (x1 + x2) / 2 - (y2 - y1) * bend, (y1 + y2) / 2 + (x2 - x1) * bend
-    kinds = " ".join(dict.fromkeys(f"k-{graph.kind_of(end)}" for end in (edge.source, edge.target)))
+    kinds = " ".join(dict.fromkeys(f"k-{kind_of(end)}" for end in (edge.source, edge.target)))
     return (
         f'<path class="{edge.relation} {kinds}" data-ends="{order[edge.source]}'
         f' {order[edge.target]}" d="M{x1:.0f} {y1:.0f}Q{x:.0f} {y:.0f} {x2:.0f} {y2:.0f}"/>'
     )
 
 
-def _node(node: Node, plan: Layout, place: int) -> str:
+def _node(node: AnyNode, plan: Layout, place: int) -> str:
     x, y = plan.places[node.ref]
     name = text(8, 4, short(node.name, LETTERS))
     inner = f'<path d="{charts.MARKS[node.kind]}"/>{name}'
@@ -279,7 +280,7 @@ def _node(node: Node, plan: Layout, place: int) -> str:
     return link(address(PATH, path_of(node.ref)), title, inner, node.kind, more)
 
 
-def as_table(atlas: Atlas, nodes: Sequence[Node], edges: Sequence[graph.Edge]) -> str:
+def as_table(atlas: Atlas, nodes: Sequence[AnyNode], edges: Sequence[graph.Edge]) -> str:
     """One row per entry, with what its lines say in words."""
     said: dict[str, dict[str, list[str]]] = {node.ref: {} for node in nodes}
     for edge in edges:
@@ -302,13 +303,13 @@ STEP, LINE, WIDE = 190, 17, 26
 """Sizes of the tree: a generation, a line, most characters of a name."""
 
 
-def children(atlas: Atlas) -> dict[str | None, list[Node]]:
+def children(atlas: Atlas) -> dict[str | None, list[AnyNode]]:
     """Method (none: those that extend nothing) -> methods whose objective extends it, by date.
 
     Of those that extend nothing, only those that something extends. A circle hangs nowhere.
     """
     methods = {node.id: node for node in atlas.kb.nodes("method")}
-    found: dict[str | None, list[Node]] = {}
+    found: dict[str | None, list[AnyNode]] = {}
     for node in sorted(methods.values(), key=lambda n: (*first_seen(n.paper), n.name.lower())):
         parent = node.entry.objective.parent
         found.setdefault(parent if parent in methods else None, []).append(node)
@@ -323,7 +324,7 @@ def lineage(page: Page) -> str:
         return "No objective is recorded as an extension of another."
     marks, lines, items, deepest, row = [], [], [], 0, 0
 
-    def hang(node: Node, depth: int) -> float:
+    def hang(node: AnyNode, depth: int) -> float:
         """Draws a method and all below it; returns its height."""
         nonlocal deepest, row
         deepest = max(deepest, depth)

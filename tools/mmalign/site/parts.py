@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from mmalign.ask.views import paper_summary
 from mmalign.export.bibtex import to_bibtex
-from mmalign.kb import Node
-from mmalign.model import Erratum, Evidence, Paper, SurveyPlace
+from mmalign.records.kb import AnyNode
+from mmalign.records.model import Erratum, Evidence, Paper, SurveyPlace
 from mmalign.site.atlas import Page, badge
 from mmalign.site.text import code, escape, external, linked, shown_url, table
-from mmalign.views import paper_summary
 
 SURVEY = "2503.14504"
 
@@ -98,12 +98,12 @@ def authors(paper: Paper, most: int = 0) -> str:
     return escape(", ".join(names))
 
 
-def names_of(node: Node) -> str:
+def names_of(node: AnyNode) -> str:
     aliases = getattr(node.entry, "aliases", ())
     return escape(", ".join(aliases)) if aliases else ""
 
 
-def related(page: Page, node: Node) -> str:
+def related(page: Page, node: AnyNode) -> str:
     kinds = {"kinds": ("paper",)} if node.kind == "paper" else {}
     refs = [page.atlas.resolve(id_, but=node.ref, **kinds) for id_ in node.entry.related]
     return page.refs(ref for ref in refs if ref)
@@ -120,7 +120,7 @@ def citation(*papers: Paper | None) -> str:
     return section("Cite", "cite", block, search=False)
 
 
-def errata(page: Page, node: Node) -> str:
+def errata(page: Page, node: AnyNode) -> str:
     """The errors that name this node, as a list that leads to the errata page."""
     items = []
     for item in page.atlas.kb.errata_about(node):
@@ -134,7 +134,7 @@ def errata(page: Page, node: Node) -> str:
     return section("Errata", "errata", bullets(items))
 
 
-def similar(page: Page, node: Node, most: int = 5) -> str:
+def similar(page: Page, node: AnyNode, most: int = 5) -> str:
     """The nearest entries of the same kind, each with its reasons."""
     rows = [
         [f"<b>{page.link(one.row['ref'])}</b>", escape("; ".join(one.reasons[:4]))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmalign.kb import Node
+from mmalign.records.kb import AnyNode
 from mmalign.site.atlas import Page
 from mmalign.site.parts import section
 from mmalign.site.text import escape
@@ -17,7 +17,7 @@ STEPS = (
 """What a box says, and the facet whose terms stand in it."""
 
 
-def flow(page: Page, node: Node) -> str:
+def flow(page: Page, node: AnyNode) -> str:
     """The picture. It is an ordered list, so that it reads as text, too."""
     boxes = []
     for label, facet in STEPS:

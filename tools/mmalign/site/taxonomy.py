@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from mmalign import views
-from mmalign.kb import Node
-from mmalign.model import Facet
+from mmalign.ask import views
+from mmalign.records.kb import AnyNode
+from mmalign.records.model import Facet
 from mmalign.site import charts, equations, parts
 from mmalign.site.address import address
-from mmalign.site.atlas import LABELS, Atlas, Page, path_of
+from mmalign.site.atlas import Atlas, Page, path_of
 from mmalign.site.parts import bullets, facts, join, section
 from mmalign.site.text import code, escape, front_matter, table
+from mmalign.vocabulary import LABELS
 
 OVERVIEW, EXPLORER = "terms/index.md", "explorer.md"
 FIRST = ("scenario", "family", "annotation", "dimension")
 
 
-def term(atlas: Atlas, node: Node) -> str:
+def term(atlas: Atlas, node: AnyNode) -> str:
     page, entry, facet = Page(atlas, path_of(node.ref)), node.entry, atlas.kb.facets[node.facet]
     narrower = [each for each in facet.terms if each.parent == entry.id]
     children = [
@@ -55,7 +56,7 @@ def term(atlas: Atlas, node: Node) -> str:
     )
 
 
-def _carriers(page: Page, node: Node, refs: list[str]) -> str:
+def _carriers(page: Page, node: AnyNode, refs: list[str]) -> str:
     """One line per entry; the narrower term through which it belongs here is named."""
     lines = []
     for ref in refs:

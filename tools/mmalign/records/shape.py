@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mmalign.model import ArxivId, Date, Id, Url
-from mmalign.problems import Finding, Location
+from mmalign.records.model import ArxivId, Date, Id, Url
+from mmalign.records.problems import Finding, Location
 
 
 def build(model: type[BaseModel], data: dict, file: str) -> tuple[Any, list[Finding]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from mmalign.problems import Location, Problem
+from mmalign.records.problems import Location, Problem
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50

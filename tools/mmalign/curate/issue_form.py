@@ -1,7 +1,7 @@
 """The issue form "Add a paper": made from the taxonomy, and read back into a draft.
 
-`python -m mmalign.issue_form` writes `.github/ISSUE_TEMPLATE/add-a-paper.yml`; a test keeps it
-fresh. GitHub turns a filled form into Markdown, a heading per question; `read` takes that text.
+`python -m mmalign.curate.issue_form` writes `.github/ISSUE_TEMPLATE/add-a-paper.yml`; a test keeps
+it fresh. GitHub turns a filled form into Markdown, a heading per question; `read` takes that text.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import yaml
 
-from mmalign.kb import COLLECTIONS
-from mmalign.model import Facet
-from mmalign.reference import ARXIV_ID, BadReference, Reference
+from mmalign.curate.reference import ARXIV_ID, Reference
+from mmalign.errors import BadReference
+from mmalign.records.model import Facet
+from mmalign.vocabulary import COLLECTIONS
 
 FILE = ".github/ISSUE_TEMPLATE/add-a-paper.yml"
 NO_ANSWER = ("", "_No response_", "None")
@@ -166,14 +168,15 @@ def form(facets: Mapping[str, Facet]) -> str:
         "labels": ["new-record"],
     }
     text = yaml.safe_dump({**head, "body": body}, sort_keys=False, allow_unicode=True, width=96)
-    return "# Made by `python -m mmalign.issue_form`; do not edit.\n" + text
+    return "# Made by `python -m mmalign.curate.issue_form`; do not edit.\n" + text
 
 
 def main() -> None:
     """Write the form of this checkout."""
-    from mmalign.load import find_root, load
+    from mmalign.records.read import load
+    from mmalign.records.root import find_root
 
-    root = find_root()
+    root = Path(find_root())
     path = root / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(form(load(root).facets), encoding="utf-8")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mmalign import search
-from mmalign.kb import COLLECTIONS, KnowledgeBase, Node
-from mmalign.model import KINDS, Erratum, Evidence, Facet, Method, Paper
+from mmalign.ask import search
+from mmalign.records.kb import AnyNode, EntryNode, KnowledgeBase, TermNode
+from mmalign.records.model import Erratum, Evidence, Facet, Method, Paper
+from mmalign.vocabulary import COLLECTIONS, KINDS, facet_key
 
 PAPER_FIELDS = (
     "id", "type", "title", "authors", "year", "venue", "arxiv", "openreview", "doi", "code", "page",
@@ -30,8 +31,8 @@ USES = {
 
 
 def key(facet: Facet) -> str:
-    """Name of a facet as option and column: the last part of its field, such as `family`."""
-    return facet.field.rpartition(".")[2]
+    """Name of a facet as option and column."""
+    return facet_key(facet.field)
 
 
 def facets(kb: KnowledgeBase) -> dict[str, dict]:
@@ -48,20 +49,20 @@ def paper_summary(paper: Paper) -> dict:
     return {field: dumped[field] for field in PAPER_FIELDS}
 
 
-def has(node: Node) -> list[str]:
+def has(node: AnyNode) -> list[str]:
     """Which of `code`, `impl` (a script in the lab) and `results` (reported) an entry has."""
     entries = [node.entry]
     if isinstance(node.entry, Paper):
         entries = [e for c in COLLECTIONS.values() for e in getattr(node.entry, c)]
     found = {
-        "code": node.paper is not None and node.paper.code is not None,
+        "code": isinstance(node, EntryNode) and node.paper.code is not None,
         "impl": any(getattr(entry, "reference_impl", None) for entry in entries),
         "results": any(getattr(entry, "results", ()) for entry in entries),
     }
     return [name for name, there in found.items() if there]
 
 
-def row(kb: KnowledgeBase, node: Node) -> dict:
+def row(kb: KnowledgeBase, node: AnyNode) -> dict:
     """The short view: identity, facets, links to other entries, and the paper's summary."""
     view = {"kind": node.kind, "id": node.id, "ref": node.ref, "name": node.name}
     entry = node.entry
@@ -76,7 +77,7 @@ def row(kb: KnowledgeBase, node: Node) -> dict:
         view |= {field: value for field, value in dumped.items() if field not in view}
         if isinstance(entry, Method):
             view["objective"] = {part: dumped["objective"][part] for part in ("family", "parent")}
-    if node.kind == "term":
+    if isinstance(node, TermNode):
         view = {**view, "facet": node.facet, "entries": len(_carriers(kb, node))}
     else:
         view["has"] = has(node)
@@ -84,14 +85,14 @@ def row(kb: KnowledgeBase, node: Node) -> dict:
     return view
 
 
-def card(kb: KnowledgeBase, node: Node) -> dict:
+def card(kb: KnowledgeBase, node: AnyNode) -> dict:
     """The full view: every field of the record, its evidence and its errata."""
     view = {"kind": node.kind, "id": node.id, "ref": node.ref, "name": node.name}
-    if node.paper is not None:
+    if isinstance(node, EntryNode):
         view["paper"] = paper_summary(node.paper)
     dumped = node.entry.model_dump(mode="json", by_alias=True)
     view |= {field: value for field, value in dumped.items() if field not in view}
-    if node.kind == "term":
+    if isinstance(node, TermNode):
         view["facet"] = node.facet
         view["children"] = [
             term.id for term in kb.facets[node.facet].terms if term.parent == node.id
@@ -105,7 +106,7 @@ def card(kb: KnowledgeBase, node: Node) -> dict:
     return view
 
 
-def _carriers(kb: KnowledgeBase, node: Node) -> list[str]:
+def _carriers(kb: KnowledgeBase, node: TermNode) -> list[str]:
     """Full names of the entries that carry a term or one below it."""
     terms = kb.term_closure(node.facet, node.id)
     return [
@@ -116,7 +117,7 @@ def _carriers(kb: KnowledgeBase, node: Node) -> list[str]:
     ]
 
 
-def _uses(kb: KnowledgeBase, node: Node) -> dict:
+def _uses(kb: KnowledgeBase, node: AnyNode) -> dict:
     """Methods that name this entry: those that use it, and those whose objective extends it."""
     if node.kind == "paper":
         return {}
@@ -148,7 +149,7 @@ def erratum(item: Erratum) -> dict:
     }
 
 
-def claims(node: Node) -> list[dict]:
+def claims(node: AnyNode) -> list[dict]:
     """The claims of a method, each with the method and the paper it stands in."""
     return [
         {
@@ -196,20 +197,20 @@ def stats(kb: KnowledgeBase) -> dict:
             facet.id: {
                 term.id: len(_carriers(kb, kb_node))
                 for term in facet.terms
-                if (kb_node := Node("term", term.id, term, facet=facet.id))
+                if (kb_node := TermNode("term", term.id, term, facet.id))
             }
             for facet in kb.facets.values()
         },
     }
 
 
-def _document(kb: KnowledgeBase, node: Node) -> Iterable[tuple[float, str]]:
+def _document(kb: KnowledgeBase, node: AnyNode) -> Iterable[tuple[float, str]]:
     """Pairs (weight, text) to search in."""
     entry = node.entry
     names = [node.id, node.name, *getattr(entry, "aliases", ())]
     yield 6, " ".join(dict.fromkeys(names))
     yield 2, getattr(entry, "summary", None) or getattr(entry, "definition", "")
-    if node.paper is not None:
+    if isinstance(node, EntryNode):
         yield 3, node.paper.title
         yield 2, " ".join(node.paper.authors)
         yield 1, node.paper.venue
@@ -228,15 +229,11 @@ def _document(kb: KnowledgeBase, node: Node) -> Iterable[tuple[float, str]]:
 
 
 def compiled(kb: KnowledgeBase) -> dict[str, object]:
-    """Everything that `mmalign.catalogue` keeps, by key; see there."""
+    """Everything that `mmalign.ask.catalogue` keeps, by key; see there."""
     nodes = list(kb.nodes())
-    names: dict[str, list[str]] = {}
-    for node in nodes:
-        for name in {n.lower() for n in (node.id, *getattr(node.entry, "aliases", ()), node.name)}:
-            names.setdefault(name, []).append(node.ref)
     values: dict[str, object] = {
         "facets": facets(kb),
-        "names": dict(sorted(names.items())),
+        "names": kb.names,
         "stats": stats(kb),
     }
     for kind in KINDS:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmalign.kb import COLLECTIONS, KnowledgeBase, Node
-from mmalign.model import KINDS, Method, Paper
+from mmalign.records.kb import AnyNode, KnowledgeBase, TermNode
+from mmalign.records.model import Method, Paper
+from mmalign.vocabulary import COLLECTIONS, KINDS
 
 if TYPE_CHECKING:
     import networkx
@@ -55,11 +56,11 @@ def edges(kb: KnowledgeBase) -> Iterator[Edge]:
                 yield edge
 
 
-def _edges_of(kb: KnowledgeBase, node: Node, known: set[str]) -> Iterator[Edge]:
+def _edges_of(kb: KnowledgeBase, node: AnyNode, known: set[str]) -> Iterator[Edge]:
     entry = node.entry
-    if node.kind == "term":
-        if entry.parent:
-            target = f"term:{node.facet}/{entry.parent}"
+    if isinstance(node, TermNode):
+        if node.entry.parent:
+            target = f"term:{node.facet}/{node.entry.parent}"
             yield Edge("broader", node.ref, target, node.facet)
         return
     if isinstance(entry, Paper):
@@ -107,15 +108,10 @@ def build(kb: KnowledgeBase) -> networkx.MultiDiGraph:
     return graph
 
 
-def _of_term(kb: KnowledgeBase, node: Node) -> dict:
-    if node.kind != "term":
+def _of_term(kb: KnowledgeBase, node: AnyNode) -> dict:
+    if not isinstance(node, TermNode):
         return {}
     aliases = {"aliases": node.entry.aliases} if node.entry.aliases else {}
     label = kb.facets[node.facet].label
     definition = node.entry.definition
     return {"facet": node.facet, "facet_label": label, "definition": definition, **aliases}
-
-
-def kind_of(ref: str) -> str:
-    """Kind of a full name: `term` of `term:scenario/safety`."""
-    return ref.partition(":")[0]

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import yaml
 
-from mmalign.kb import COLLECTIONS
-from mmalign.reference import Reference
+from mmalign.curate.reference import Reference
+from mmalign.vocabulary import COLLECTIONS
 
 TODO = "TODO"
 """A text that begins with this is still to be written."""

@@ -110,14 +110,14 @@ def _structure(text: str):
         elif macro and macro not in MACROS:
             near = difflib.get_close_matches(macro, sorted(MACROS), 1, 0.7)
             hint = f"; did you mean \\{near[0]}?" if near else ""
-            yield f"macro \\{macro} is not in the list of mmalign.latex{hint}"
+            yield f"macro \\{macro} is not in the list of mmalign.check.latex{hint}"
         elif macro in ARGUMENTS:
             if macro == "operatorname" and text.startswith("*", token.end()):
                 yield "\\operatorname* is shown with its star; write \\operatorname or \\argmax"
             elif not _has_arguments(text, token.end(), ARGUMENTS[macro]):
                 yield f"\\{macro} needs {ARGUMENTS[macro]} arguments in braces"
         elif macro is None and (symbol is None or not (symbol in SYMBOLS or symbol.isspace())):
-            yield f"\\{symbol or ''} is not in the list of mmalign.latex"
+            yield f"\\{symbol or ''} is not in the list of mmalign.check.latex"
     if open_:
         yield f"{_shown(open_[-1])} is never closed"
 

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mmalign import source
-from mmalign.kb import COLLECTIONS
+from mmalign.errors import NoRevision
+from mmalign.records import source
+from mmalign.vocabulary import COLLECTIONS
 
 Files = dict[str, dict]
 """Name of a file (`papers/mdpo.yaml`) -> its data."""
@@ -27,10 +28,6 @@ KEYS = (("id",), ("benchmark", "metric", "model"), ("for", "source"), ("of", "pl
         ("framework",), ("name",), ("text",))  # fmt: skip
 LONGEST = 60
 """Characters of a value that a sentence shows."""
-
-
-class NoRevision(Exception):
-    """A revision cannot be read. The text says why."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def path_of(root: Path) -> Path:
 
 def stamp(root: Path) -> tuple[bytes, float]:
     """A line that changes with every file that counts, and the time of the latest change (s)."""
-    package = os.path.dirname(os.path.abspath(__file__))
+    package = os.path.dirname(os.path.abspath(__file__))  # mmalign.records
     files = []
     for name in ("cache.py", "model.py", "shape.py", "source.py"):
         status = os.stat(os.path.join(package, name))

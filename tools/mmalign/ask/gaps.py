@@ -2,7 +2,7 @@
 
 An axis is a facet of methods (by its id or its field's last part), or what they report on:
 `benchmark`, or `dimension`, the dimensions of those benchmarks. Pure: it works on the short views
-of entries (`mmalign.views.row`).
+of entries (`mmalign.ask.views.row`).
 """
 
 from __future__ import annotations
@@ -10,18 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from mmalign.errors import UnknownAxis
+
 OF_BENCHMARKS = ("benchmark", "dimension")
 
 NO_GROUND = ("baseline", "none", "not-stated")
 """Values that say nothing about a method, so that a cell without any of them is no gap."""
-
-
-class UnknownAxis(LookupError):
-    """No axis is called so; `known` lists those that exist."""
-
-    def __init__(self, name: str, known: Sequence[str]):
-        self.known = tuple(known)
-        super().__init__(f"'{name}' is not one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)

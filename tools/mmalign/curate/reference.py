@@ -7,15 +7,13 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from mmalign.errors import BadReference
+
 ARXIV_ID = re.compile(r"(?<!\d)(?<!\d\.)(\d{4}\.\d{4,5})(?:v\d+)?(?![\d.])")
 ARXIV_API = "https://export.arxiv.org/api/query"
 TIMEOUT = 20.0
 """Seconds to wait for arXiv."""
 _ATOM = {"a": "http://www.w3.org/2005/Atom", "x": "http://arxiv.org/schemas/atom"}
-
-
-class BadReference(ValueError):
-    """A reference cannot be read. The text says where and why."""
 
 
 @dataclass(frozen=True)

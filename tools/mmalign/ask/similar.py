@@ -7,7 +7,7 @@ Three parts, each between 0 and 1, make the score (`WEIGHTS`):
 - text: the words that they have in common, as the cosine of their weighted words.
 - link: 1 where a record names the other one (as parent objective, baseline, or related), else 0.
 
-Pure: it works on the short views of entries (`mmalign.views.row`).
+Pure: it works on the short views of entries (`mmalign.ask.views.row`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mmalign.search import words
+from mmalign.ask.search import words
 
 WEIGHTS = {"shared": 0.5, "text": 0.3, "link": 0.2}
 TITLE_WEIGHT = 2

@@ -1,7 +1,7 @@
 """The shape of a record: frozen pydantic models, one field per fact.
 
 Shape only. What a single record cannot know (does this id exist, is this term in the taxonomy) is
-checked in `mmalign.rules`. `taxonomy/schema/*.json` is generated from these classes, and a test
+checked in `mmalign.check`. `taxonomy/schema/*.json` is generated from these classes, and a test
 keeps it fresh. There are no unions but ``| None``, because pydantic puts the branch of a union into
 the location of an error, and an error must point at a line of the YAML file.
 """
@@ -12,10 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-KINDS = ("method", "dataset", "benchmark", "model", "framework", "paper", "term")
-"""Kinds of node, in the order in which a bare id is looked up."""
+from mmalign.vocabulary import Kind
 
-Kind = Literal["method", "dataset", "benchmark", "model", "framework", "paper", "term"]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]

@@ -1,0 +1,1 @@
+"""Rules over the whole knowledge base: what no single field can know."""

@@ -1,0 +1,71 @@
+"""What the rules look at."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from mmalign.records.collect import Records
+from mmalign.records.kb import KnowledgeBase
+from mmalign.records.model import Entry, Paper
+from mmalign.records.problems import Location
+from mmalign.vocabulary import COLLECTIONS, KINDS
+
+MAX_SUGGESTIONS = 200
+"""Looking for similar ids costs their number: no more often than this per check."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """An entry of a paper and where it stands."""
+
+    file: str
+    location: Location
+    kind: str
+    entry: Entry
+    paper: Paper
+
+
+@dataclass
+class Context:
+    """What rules look at. `places` lists all entries; `ids` says per kind where an id stands."""
+
+    kb: KnowledgeBase
+    records: Records
+    today: datetime.date
+    places: list[Place] = field(default_factory=list)
+    ids: dict[str, dict[str, list[tuple[str, Location]]]] = field(default_factory=dict)
+    terms: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    suggestions: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ids = {kind: {} for kind in KINDS}
+        for file, paper in self.records.papers.items():
+            self.ids["paper"].setdefault(paper.id, []).append((file, ("id",)))
+            for kind, collection in COLLECTIONS.items():
+                for number, entry in enumerate(getattr(paper, collection)):
+                    location = (collection, number)
+                    self.places.append(Place(file, location, kind, entry, paper))
+                    places = self.ids[kind].setdefault(entry.id, [])
+                    places.append((file, (*location, "id")))
+        for facet in self.records.facets.values():
+            self.terms[facet.id] = {term.id: term.parent for term in facet.terms}
+
+    def known(self, kind: str, id_: str) -> bool:
+        """Does this id exist? One in a record that could not be read does."""
+        return id_ in self.ids[kind] or id_ in self.records.unread_ids
+
+    def methods(self) -> Iterator[Place]:
+        return (place for place in self.places if place.kind == "method")
+
+    def nearest(self, pool_name: str, pool: Iterable[str], word: str) -> str:
+        """A hint that names the id or term most like `word`, or nothing."""
+        key = (pool_name, word)
+        if key not in self.suggestions:
+            if len(self.suggestions) >= MAX_SUGGESTIONS:
+                return ""
+            near = difflib.get_close_matches(word, sorted(pool), 1, 0.6)
+            self.suggestions[key] = f"did you mean '{near[0]}'?" if near else ""
+        return self.suggestions[key]

@@ -1,0 +1,175 @@
+"""Rules about evidence: its form, what it covers, and what it must cover."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from mmalign.check.context import Context
+from mmalign.records.model import Method, Paper
+from mmalign.records.problems import Finding, Location
+from mmalign.vocabulary import TERM_FIELDS
+
+METHOD_FACETS = tuple(f for f in TERM_FIELDS["method"] if "." not in f and f != "addresses")
+
+BIBLIOGRAPHY = ("title", "authors", "year", "venue", "arxiv", "openreview", "doi")
+"""Fields that an evidence for `bibliography` covers."""
+
+SOURCE = re.compile(
+    r"arxiv:\d{4}\.\d{4,5}(v\d+)?(#\S.*)?"
+    r"|repo:[\w.-]+/[\w.-]+@[0-9a-f]{7,40}(:[^\s#:][^#:]*(#L\d+(-L?\d+)?)?)?"
+    r"|https?://[^\s/]+\.[^\s]+"
+)
+SOURCE_FORMS = (
+    "`arxiv:2503.14504#3.1`, `repo:owner/name@0123abc:path/file.py#L10-L20` (7 to 40 hexadecimal "
+    "digits) or an address `https://...`"
+)
+
+
+def evidence_sources(context: Context) -> Iterator[Finding]:
+    """A source has one of three forms, and a check has a day that has been."""
+    for file, paper in context.records.papers.items():
+        for number, item in enumerate(paper.evidence):
+            at = ("evidence", number)
+            if not SOURCE.fullmatch(item.source):
+                message = f"'{item.source}' is not the form of a source"
+                yield Finding("R009", file, (*at, "source"), message, f"write {SOURCE_FORMS}")
+            yield from _date(context, file, (*at, "checked"), item.checked)
+    for file, errata in context.records.errata.items():
+        for number, erratum in enumerate(errata.errata):
+            at = ("errata", number)
+            if not SOURCE.fullmatch(erratum.proof):
+                message = f"'{erratum.proof}' is not the form of a source"
+                yield Finding("R009", file, (*at, "proof"), message, f"write {SOURCE_FORMS}")
+            yield from _date(context, file, (*at, "checked"), erratum.checked)
+
+
+def _date(context: Context, file: str, location: Location, text: str) -> Iterator[Finding]:
+    try:
+        day = datetime.date.fromisoformat(text)
+    except ValueError:
+        hint = "write the day of the check as 2026-01-31"
+        yield Finding("R012", file, location, f"the day '{text}' does not exist", hint)
+        return
+    if day > context.today:
+        hint = "write the day on which it was checked"
+        yield Finding("R012", file, location, f"the day '{text}' lies in the future", hint)
+
+
+def evidence_paths(context: Context) -> Iterator[Finding]:
+    """What an evidence covers exists."""
+    for file, paper in context.records.papers.items():
+        known: set[str] = set()  # paths repeat within a record
+        for number, item in enumerate(paper.evidence):
+            for each, path in enumerate(item.for_):
+                if path in known:
+                    continue
+                wrong = _unresolved(paper, path)
+                if wrong is None:
+                    known.add(path)
+                    continue
+                part, choices = wrong
+                location = ("evidence", number, "for", each)
+                near = difflib.get_close_matches(part, choices, 1, 0.6)
+                hint = f"did you mean '{near[0]}'?" if near else f"here: {', '.join(choices)}"
+                message = f"'{path}' is no field of this record: there is no '{part}'"
+                yield Finding("R010", file, location, message, hint if choices else "")
+
+
+def _unresolved(paper: Paper, path: str) -> tuple[str, list[str]] | None:
+    """The part of a path that does not exist and what does in its place; None if all exist.
+
+    Items of a list are named by id, name, benchmark, symbol, framework or number.
+    """
+    if path == "bibliography":
+        return None
+    value: Any = paper
+    parts = path.split(".")
+    for place, part in enumerate(parts):
+        if isinstance(value, BaseModel):
+            fields = type(value).model_fields
+            if part == "facets" and isinstance(value, Method):
+                return None if place == len(parts) - 1 else (parts[place + 1], [])
+            name = "for_" if part == "for" else part
+            if name not in fields:
+                return part, [*fields, "bibliography"] if place == 0 else list(fields)
+            value = getattr(value, name)
+        elif isinstance(value, tuple):
+            names = [_item_name(item) for item in value]
+            rest = ".".join(parts[place:])
+            if rest in names:  # a name that holds dots, such as `lr.vision`
+                return None
+            if part in names:
+                value = value[names.index(part)]
+            elif part.isdigit() and int(part) < len(value):
+                value = value[int(part)]
+            else:
+                return part, names
+        else:
+            return part, []
+    return None
+
+
+def _item_name(item: Any) -> str:
+    for name in ("id", "name", "benchmark", "symbol", "framework"):
+        value = getattr(item, name, None)
+        if isinstance(value, str):
+            return value
+    return str(item) if isinstance(item, str) else ""
+
+
+def evidence_coverage(context: Context) -> Iterator[Finding]:
+    """Facts that matter have an evidence."""
+    for file, paper in context.records.papers.items():
+        covered = {path for item in paper.evidence for path in item.for_}
+        if "bibliography" in covered:
+            covered.update(BIBLIOGRAPHY)
+        for name in ("title", "authors", "year", "venue"):
+            if name not in covered:
+                hint = f"add it, or `bibliography`, to the `for` of an evidence: `{name}`"
+                yield Finding("R011", file, (name,), f"{name} has no evidence", hint)
+        if "methods" not in covered:
+            for number, method in enumerate(paper.methods):
+                yield from _method_coverage(file, ("methods", number), method, covered)
+        if "datasets" not in covered:
+            for number, dataset in enumerate(paper.datasets):
+                at, path = ("datasets", number), f"datasets.{dataset.id}"
+                for name in ("size_paper", "size_released", "licence", "location"):
+                    if getattr(dataset, name) is not None:
+                        yield from _covered(file, (*at, name), path, name, covered)
+
+
+def _method_coverage(
+    file: str, location: Location, method: Method, covered: set[str]
+) -> Iterator[Finding]:
+    path = f"methods.{method.id}"
+    if path in covered:
+        return
+    if f"{path}.facets" not in covered:
+        missing = [
+            name
+            for name in METHOD_FACETS
+            if getattr(method, name) and f"{path}.{name}" not in covered
+        ]
+        if missing:
+            message = f"{path}: no evidence for {', '.join(missing)}"
+            hint = f"add `{path}.facets` to the `for` of an evidence"
+            yield Finding("R011", file, (*location, missing[0]), message, hint)
+    yield from _covered(file, (*location, "objective"), path, "objective", covered)
+    for name in ("hyperparameters", "results", "claims"):
+        if getattr(method, name):
+            yield from _covered(file, (*location, name), path, name, covered)
+
+
+def _covered(
+    file: str, location: Location, path: str, name: str, covered: set[str]
+) -> Iterator[Finding]:
+    if path not in covered and f"{path}.{name}" not in covered:
+        message = f"{path}.{name} has no evidence"
+        hint = f"add `{path}.{name}` to the `for` of an evidence"
+        yield Finding("R011", file, location, message, hint)

@@ -1,0 +1,102 @@
+"""Rules about methods: their scripts, equations and results, and drafts that are not finished."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mmalign.check import latex
+from mmalign.check.context import Context, Place
+from mmalign.records.model import Benchmark, Method
+from mmalign.records.problems import Finding, Location
+from mmalign.vocabulary import COLLECTIONS
+
+
+def scripts(context: Context) -> Iterator[Finding]:
+    """A checkout holds the script of each method that names one, and no other script."""
+    folder = context.records.root / "reference_impls" / "methods"
+    if not folder.is_dir():  # installed data without the scripts beside it
+        return
+    present = {path.stem for path in folder.glob("*.py") if not path.name.startswith("_")}
+    owner: dict[str, Place] = {}
+    for place in context.methods():
+        name = place.entry.reference_impl
+        if name is None:
+            continue
+        location = (*place.location, "reference_impl")
+        first = owner.setdefault(name, place)
+        if first is not place:
+            message = f"the script '{name}' already belongs to method '{first.entry.id}'"
+            yield Finding("R015", place.file, location, message, "each method has its own script")
+        elif name not in present:
+            message = f"reference_impls/methods/{name}.py does not exist"
+            hint = context.nearest("script", present, name) or "write it, or delete the line"
+            yield Finding("R013", place.file, location, message, hint)
+    for name in sorted(present - set(owner)):
+        if name.replace("_", "-") in context.records.unread_ids:
+            continue  # perhaps it is named there
+        file = f"reference_impls/methods/{name}.py"
+        hint = f"write `reference_impl: {name}` into the record of its method"
+        yield Finding("R014", file, (), "no record names this script", hint)
+
+
+def equations(context: Context) -> Iterator[Finding]:
+    """Equations are LaTeX that the site can show. Each distinct text is checked once."""
+    for place in context.methods():
+        objective, at = place.entry.objective, (*place.location, "objective")
+        texts = [((*at, "latex"), objective.latex)]
+        texts += [
+            ((*at, "symbols", n, "symbol"), each.symbol) for n, each in enumerate(objective.symbols)
+        ]
+        texts += [
+            ((*at, "variants", n, "latex"), each.latex)
+            for n, each in enumerate(objective.variants)
+            if each.latex
+        ]
+        for location, text in texts:
+            for message in latex.problems(text):
+                yield Finding("R016", place.file, location, message)
+
+
+def drafts(context: Context) -> Iterator[Finding]:
+    """Texts that `mmalign new` leaves to a person who has read the paper."""
+    hint = "open the paper, write it, and name the place in the evidence"
+    for file, paper in context.records.papers.items():
+        texts: list[tuple[Location, str | None]] = [
+            (("summary",), paper.summary),
+            (("venue",), paper.venue),
+            *((("evidence", n, "note"), item.note) for n, item in enumerate(paper.evidence)),
+        ]
+        if paper.authors[-1] in ("others", "TODO"):
+            message = "the list of authors is not complete"
+            yield Finding(
+                "R021", file, ("authors", len(paper.authors) - 1), message, "name them all"
+            )
+        for collection in COLLECTIONS.values():
+            for number, entry in enumerate(getattr(paper, collection)):
+                at = (collection, number)
+                texts.append(((*at, "summary"), entry.summary))
+                if isinstance(entry, Method):
+                    objective = entry.objective
+                    texts.append(((*at, "objective", "latex"), objective.latex))
+                    texts.append(((*at, "objective", "place"), objective.place))
+                    texts += [
+                        ((*at, "claims", n, "metric"), claim.metric)
+                        for n, claim in enumerate(entry.claims)
+                    ]
+                elif isinstance(entry, Benchmark):
+                    texts += [
+                        ((*at, "metrics", n, "name"), metric.name)
+                        for n, metric in enumerate(entry.metrics)
+                    ]
+        for location, text in texts:
+            if text is not None and text.startswith("TODO"):
+                yield Finding("R021", file, location, "the draft still says TODO here", hint)
+
+
+def single_results(context: Context) -> Iterator[Finding]:
+    """One number alone says little: it has no second to compare it with."""
+    for place in context.methods():
+        if len(place.entry.results) == 1:
+            message = f"methods.{place.entry.id}.results: a single result"
+            hint = "add at least one more that the paper reports, or leave results out"
+            yield Finding("R018", place.file, (*place.location, "results"), message, hint)
