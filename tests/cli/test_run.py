@@ -102,7 +102,7 @@ def test_site_pages_in_a_folder(mm, tree, monkeypatch, tmp_path):
     tree.write("docs/about/decisions.md", "# Decisions\n")
     fake = types.ModuleType("mmalign.site.build")
     papers = ("blue-kite", "lamp", "plain-pairs", "red-lantern")
-    fake.site = lambda root, site_url: (
+    fake.site = lambda root, site_url, commands: (
         {f"papers/{name}.md": f"# {name} é\n" for name in papers},
         {"api/index.json": "{}\n"},
     )

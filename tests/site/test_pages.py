@@ -34,6 +34,12 @@ def test_every_node_and_facet_has_a_page(kb, made):
     assert {"errata.md", "lab/results.md", "reference/cli.md"} <= set(made)
 
 
+def test_the_help_of_the_command_line_is_handed_in(kb, made):
+    given = pages(kb, commands="## mmalign\n\nsome help\n")
+    assert "## mmalign\n\nsome help" in given["reference/cli.md"]
+    assert "`mmalign --help` lists the commands" in made["reference/cli.md"]
+
+
 def test_the_pages_are_the_same_every_time(kb, result, made):
     assert pages(kb, [result]) == made
     assert list(made) == sorted(made)

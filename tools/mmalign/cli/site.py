@@ -27,9 +27,10 @@ def build(ctx: click.Context, out: str | None) -> None:
     root = catalogue.find_root(ctx.find_root().obj)
     if out is None:
         ctx.exit(_mkdocs(root, "build", "--strict"))
+    from mmalign.cli import reference
     from mmalign.site.build import site as make
 
-    pages, plain = make(root, os.environ.get("MMALIGN_SITE_URL", ""))
+    pages, plain = make(root, os.environ.get("MMALIGN_SITE_URL", ""), reference())
     _write_tree(os.path.join(root, "docs"), pages | plain, out)
     click.echo(f"{len(pages)} pages and {len(plain)} other files written to {out}", err=True)
 

@@ -31,17 +31,21 @@ def pages(
     results: Iterable[Mapping] = (),
     hand_written: Mapping[str, str] | None = None,
     scripts: Mapping[str, str] | None = None,
+    commands: str = "",
 ) -> dict[str, str]:
     """Path -> Markdown of every generated page, in the order of paths.
 
     `results` are the parsed files of reference_impls/results, `scripts` the sources of its methods
-    by name. Of the `hand_written` pages (path ->
+    by name, `commands` the help of the command line as Markdown (`mmalign.cli.reference`; the site
+    stands below the command line and cannot ask for it). Of the `hand_written` pages (path ->
     Markdown) those come back that hold marks of `mmalign.site.fragments`, filled in.
     """
-    return render(Atlas(kb, results, scripts), hand_written)
+    return render(Atlas(kb, results, scripts), hand_written, commands)
 
 
-def render(atlas: Atlas, hand_written: Mapping[str, str] | None = None) -> dict[str, str]:
+def render(
+    atlas: Atlas, hand_written: Mapping[str, str] | None = None, commands: str = ""
+) -> dict[str, str]:
     """`pages` of an atlas that is there already."""
     kb = atlas.kb
     made: dict[str, str] = {}
@@ -60,7 +64,7 @@ def render(atlas: Atlas, hand_written: Mapping[str, str] | None = None) -> dict[
     made |= compare_tables.pages(atlas)
     made["errata.md"] = indexes.errata(atlas)
     made["lab/results.md"] = indexes.results(atlas)
-    made["reference/cli.md"] = command_line()
+    made["reference/cli.md"] = command_line(commands)
     made[explorer.PATH] = explorer.page(atlas)
     made[api.PATH] = api.page(atlas)
     for path, text in (hand_written or {}).items():
@@ -70,13 +74,11 @@ def render(atlas: Atlas, hand_written: Mapping[str, str] | None = None) -> dict[
     return dict(sorted(made.items()))
 
 
-def command_line() -> str:
-    """The help of every command."""
-    from mmalign.cli import reference
-
+def command_line(commands: str) -> str:
+    """The page with the help of every command."""
     return join(
         front_matter("Command line", "Every command of mmalign and its options."),
         "# Command line",
         "Made from the program's own help. Data goes to stdout, notes to stderr.\n{ .lead }",
-        reference(),
+        commands or "`mmalign --help` lists the commands, `mmalign COMMAND --help` the options.",
     )

@@ -36,16 +36,19 @@ def hand_written(root: Path) -> dict[str, str]:
     }
 
 
-def site(root: str | Path, site_url: str = "") -> tuple[dict[str, str], dict[str, str]]:
+def site(
+    root: str | Path, site_url: str = "", commands: str = ""
+) -> tuple[dict[str, str], dict[str, str]]:
     """All pages that are not plain files of docs/, for the checkout at `root`; and all plain files
     that are made too: JSON, BibTeX, redirects, ...
 
-    `site_url` is where the site will be, empty if that is not known. ValueError names a line of
+    `site_url` is where the site will be, empty if that is not known; `commands` is the help of the
+    command line as Markdown. ValueError names a line of
     docs/redirects.yml that leads nowhere.
     """
     root = Path(root)
     atlas, written = Atlas(load(root), results(root), scripts(root)), hand_written(root)
-    made = render(atlas, written)
+    made = render(atlas, written, commands)
     file = root / "docs" / "redirects.yml"
     table = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
     # A paper with one entry is shown on the page of the entry; its own address stays good.

@@ -17,10 +17,13 @@ _blocks: list[str] = []
 
 def on_files(files, config):
     sys.path.insert(0, str(Path(__file__).parents[2]))
+    from mmalign.cli import reference
     from mmalign.site.build import site
 
     _blocks.clear()  # `mkdocs serve` builds again and again
-    pages, plain = site(Path(config.config_file_path).parent, config.site_url or "")
+    pages, plain = site(
+        Path(config.config_file_path).parent, config.site_url or "", reference()
+    )
     for path, content in pages.items():
         if written := files.get_file_from_path(path):
             files.remove(written)
