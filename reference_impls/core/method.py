@@ -1,0 +1,464 @@
+"""The contract of a method script: what it must say, and what it may.
+
+A script reads top to bottom: docstring, `Config`, data steps, objective, `METHOD = Method(...)`,
+`main(__file__)`. Everything that a script may hand to the lab is a field of a class here. A field
+that does not exist is a TypeError when the script is imported; a hook that is missing, a view or
+ablation that names nothing, is a `ContractError` that says what there is. A public function that
+nothing refers to is one, too: a hook whose name was misspelt does not become no hook in silence.
+
+    METHOD = Method(
+        record="mdpo",
+        config=Config,
+        stages=(PairStage(data=pairs, loss=loss, views=views, lab=lab(3e-4), paper=PAPER),),
+        ...
+    )
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from reference_impls.core.settings import TrainSettings
+
+if TYPE_CHECKING:
+    import random
+
+    from torch import Tensor
+
+    from reference_impls.core.lab import Lab
+    from reference_impls.core.scores import PairBatch
+
+METHODS = Path(__file__).resolve().parent.parent / "methods"
+"""The folder is the register: each module in it is a script."""
+
+Variant = Literal["paper", "code", "survey"]
+VARIANTS: tuple[Variant, ...] = ("paper", "code", "survey")
+Trainer = Literal["pairs", "groups", "ppo", "head", "contrastive", "select"]
+Checkpoint = Literal["base", "previous"]
+"""Where a stage begins: at the model of the run, or where the stage (or round) before ended."""
+
+Config = Any
+"""A frozen dataclass with a field `variant`. Each script has a class of its own."""
+Row = dict[str, Any]
+"""One example: columns that views name, numbers, and in the lab the `item` that it is about."""
+Metrics = dict[str, "Tensor"]
+Loss = Callable[["PairBatch", Config], "tuple[Tensor, Metrics]"]
+Data = Callable[["Lab", Config], Sequence[Row]]
+Prepare = Callable[[Row, "random.Random", Config], Row]
+TokenColumns = Callable[
+    [Row, Mapping[str, "Answer"], Config], Mapping[str, Mapping[str, Sequence[float]]]
+]
+Negatives = Callable[[Any, "ViewInputs", Config], Mapping[str, "Tensor"]]
+Reward = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
+"""(completions, answers) -> one reward per completion. Pure; named `reward_*`."""
+
+
+class ContractError(TypeError):
+    """A script breaks the contract. The text names the field and says what there is."""
+
+
+# --- what is scored ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class View:
+    """One answer per row that is scored: which columns hold it, and what is wanted of it.
+
+    `response`, `prompt` and `images` name columns of a row. With `reference` the frozen reference
+    scores it, too. With `vocabulary_kl` the batch has `extra["<name>_kl"]`, (B,): the sum over
+    answer positions of KL(reference || policy) over the whole vocabulary.
+    """
+
+    name: str
+    response: str = "chosen"
+    prompt: str = "prompt"
+    images: str = "images"
+    reference: bool = True
+    vocabulary_kl: bool = False
+
+    @property
+    def columns(self) -> tuple[str, str, str]:
+        """Columns of media, prompt and response."""
+        return (self.images, self.prompt, self.response)
+
+
+KNOWN_VIEWS: dict[str, View] = {
+    view.name: view
+    for view in (
+        View("chosen"),
+        View("rejected", response="rejected"),
+        View("chosen_corrupt", images="negative_images"),
+        View("rejected_corrupt", response="rejected", images="negative_images"),
+        View("target", response="target"),
+    )
+}
+"""Views that a script may name by a word; any other one is given as a `View`."""
+
+Views = Sequence["str | View"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The tokens of one view's answer: ids, and the characters of `text` that each stands for."""
+
+    text: str
+    ids: list[int]
+    spans: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class ViewInputs:
+    """What `negatives` is given: the batch as the model takes it, by name of view."""
+
+    inputs: Mapping[str, Mapping[str, Tensor]]
+    rows: Sequence[Row]
+
+
+def resolve_views(views: Views) -> tuple[View, ...]:
+    """Views by name or as they are. Raises ContractError for an unknown or a repeated name."""
+    found: list[View] = []
+    for view in views:
+        if isinstance(view, str):
+            if view not in KNOWN_VIEWS:
+                raise ContractError(_unknown("view", view, KNOWN_VIEWS))
+            view = KNOWN_VIEWS[view]
+        if view.name in {other.name for other in found}:
+            raise ContractError(f"the view '{view.name}' stands twice")
+        found.append(view)
+    if not found:
+        raise ContractError("no view: name at least `chosen`")
+    return tuple(found)
+
+
+# --- stages --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One training (or selection): its data, where it begins, what its reference is.
+
+    data: rows, from the drawn world and the models of the lab; a real dataset takes its place.
+    lab, paper: rate, steps, batch and number of rows in the lab and as the paper has them.
+    start: the checkpoint that is trained. reference: the frozen one (`start` of the stage by
+    default, which is what a reference is for in every paper that does not say otherwise).
+    """
+
+    data: Data
+    lab: TrainSettings
+    paper: TrainSettings
+    name: str = "train"
+    start: Checkpoint = "previous"
+    reference: Literal["start", "base", "none"] = "start"
+
+    trainer: ClassVar[Trainer]
+
+    def check(self, config: Config) -> None:
+        """Raises ContractError where a hook does not take what it will be given."""
+        _takes("data", self.data, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairStage(Stage):
+    """Rows with answers, scored under their views: preference methods, and SFT with one view.
+
+    views: names or `View`s, or a function of the config that gives them.
+    prepare: what is done to each row, also to one of a real dataset (make a negative image, ...).
+    tokens: `(row, answers by view, cfg)` -> name -> view -> one number per token of that answer.
+      `weights` becomes the view's `Scores.weights`; another name `extra[name]`, (B, T), of the one
+      view that has it, or `extra["<view>_<name>"]` where several have.
+    negatives: `(model, inputs, cfg)` -> view -> pixel values that take the place of its own, made
+      anew at every step: images that need the policy, or more than eight bits.
+    couples_rows: the loss of a row depends on others of its batch (a mean over the batch, a
+      state). Then the whole batch of an optimizer step is scored before any gradient is taken, so
+      that neither accumulation nor the number of processes changes the loss.
+    """
+
+    loss: Loss
+    views: Views | Callable[[Config], Views] = ("chosen", "rejected")
+    prepare: Prepare | None = None
+    tokens: TokenColumns | None = None
+    negatives: Negatives | None = None
+    couples_rows: bool = False
+
+    trainer: ClassVar[Trainer] = "pairs"
+
+    def views_of(self, config: Config) -> tuple[View, ...]:
+        """The views that are scored under a config, without reference where the stage has none."""
+        views = resolve_views(self.views(config) if callable(self.views) else self.views)
+        if self.reference == "none":
+            views = tuple(dataclasses.replace(view, reference=False) for view in views)
+        return views
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        self.views_of(config)
+        _takes("loss", self.loss, 2)
+        _takes("prepare", self.prepare, 3)
+        _takes("tokens", self.tokens, 3)
+        _takes("negatives", self.negatives, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupStage(Stage):
+    """Groups of the policy's own answers to a prompt, rewarded: GRPO, RLOO, REINFORCE++.
+
+    rewards: name -> reward function, `(completions, answers) -> rewards`, kept apart in the log.
+    combine: `(name -> (prompts, group), cfg)` -> (prompts, group); their sum where it is None.
+    advantages: `((prompts, group), cfg)` -> (prompts, group), over the groups of all processes.
+    loss: `loss(logps, old_logps, ref_logps, advantages, mask, cfg, *, weights=None, ...)`.
+    kl_in_reward: `(rewards (prompts, group), logps, ref_logps (prompts, group, T), mask, cfg)` ->
+      rewards, where the method puts the KL there.
+    keep: `(rewards (prompts, group), cfg)` -> (prompts,) bool: whose groups are trained on.
+    weights: `(answer, cfg)` -> one number per token: `weights` of the loss (thought tokens).
+    updates: optimizer steps per batch of samples.
+    true_answers: worked answers for the SFT baseline.
+    """
+
+    rewards: Mapping[str, Reward] | Callable[[Config], Mapping[str, Reward]]
+    advantages: Callable[[Tensor, Config], Tensor]
+    loss: Callable[..., tuple[Tensor, Metrics]]
+    combine: Callable[[Mapping[str, Tensor], Config], Tensor] | None = None
+    kl_in_reward: Callable[..., Tensor] | None = None
+    keep: Callable[[Tensor, Config], Tensor] | None = None
+    weights: Callable[[Answer, Config], Sequence[float]] | None = None
+    updates: int = 1
+    true_answers: Callable[[Lab], Sequence[str]] | None = None
+
+    trainer: ClassVar[Trainer] = "groups"
+
+    def rewards_of(self, config: Config) -> Mapping[str, Reward]:
+        """Name -> reward function under a config."""
+        return self.rewards(config) if callable(self.rewards) else self.rewards
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        if not self.rewards_of(config):
+            raise ContractError("rewards: there is none; name at least one")
+        _takes("advantages", self.advantages, 2)
+        _takes("combine", self.combine, 2)
+        _takes("keep", self.keep, 2)
+        _takes("weights", self.weights, 2)
+        if self.updates < 1:
+            raise ContractError(f"updates: {self.updates}; at least 1 is wanted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadStage(Stage):
+    """A head on the model's last hidden states: reward models, segment classifiers.
+
+    loss: `(outputs by view, batch, cfg)` -> ((B,) losses, metrics); outputs are (B, T, `outputs`),
+    one vector per token of the answer, and `batch` is a PairBatch whose logps are zeros.
+    """
+
+    loss: Callable[[Mapping[str, Tensor], PairBatch, Config], tuple[Tensor, Metrics]]
+    views: Views = ("chosen", "rejected")
+    outputs: int = 1
+    tokens: TokenColumns | None = None
+    prepare: Prepare | None = None
+
+    trainer: ClassVar[Trainer] = "head"
+
+    def views_of(self, config: Config) -> tuple[View, ...]:
+        """The views that the head reads; none is scored by a reference."""
+        return tuple(dataclasses.replace(v, reference=False) for v in resolve_views(self.views))
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        self.views_of(config)
+        _takes("loss", self.loss, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectStage(Stage):
+    """No training: of `candidates` sampled answers the one with the highest score is given.
+
+    score: `(lab, rows with `response`, cfg)` -> one number per row.
+    """
+
+    score: Callable[[Lab, Sequence[Row], Config], Sequence[float]]
+    candidates: int | Callable[[Config], int] = 8
+
+    trainer: ClassVar[Trainer] = "select"
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        _takes("score", self.score, 3)
+
+
+# --- what is expected ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """A prediction that was written down before the first run, as one contrast.
+
+    `of` and `against` are rows of the table: the method, `base`, a baseline, an ablation. `levels`
+    of the method's condition make it an interaction: the contrast at the first level against that
+    at the last. `claim` is the id of the record's claim that it decides, where it decides one.
+    """
+
+    id: str
+    text: str
+    metric: str
+    direction: Literal["lower", "higher", "equal"]
+    of: str
+    against: str
+    levels: tuple[str, ...] = ()
+    claim: str = ""
+    primary: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """Everything that a script is, for the lab, the bench, the tests and the site."""
+
+    record: str
+    config: type[Config]
+    stages: tuple[Stage, ...]
+    world: str = "scenes"
+    task: str = ""
+    condition: Mapping[str, str] = field(default_factory=dict)
+    rounds: int | Callable[[Config], int] = 1
+    baselines: tuple[str, ...] = ("sft", "dpo")
+    ablations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    expectations: tuple[Expectation, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ContractError(f"{self.record}: no stage")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ContractError(f"{self.record}: two stages have one name: {', '.join(names)}")
+        fields = {each.name for each in dataclasses.fields(self.config)}
+        if "variant" not in fields:
+            raise ContractError(f"{self.record}: Config has no field `variant`")
+        for name, changes in self.ablations.items():
+            for change in changes:
+                if change not in fields:
+                    raise ContractError(
+                        f"{self.record}: ablation '{name}': " + _unknown("field", change, fields)
+                    )
+        for variant in VARIANTS:
+            config = self.config(variant=variant)
+            for stage in self.stages:
+                try:
+                    stage.check(config)
+                except ContractError as error:
+                    raise ContractError(f"{self.record}, stage '{stage.name}': {error}") from None
+        rows = {"base", self.record, *self.baselines, *self.ablations}
+        for expectation in self.expectations:
+            for row in (expectation.of, expectation.against):
+                if row not in rows:
+                    raise ContractError(
+                        f"{self.record}: expectation '{expectation.id}': "
+                        + _unknown("row", row, rows)
+                    )
+
+    @property
+    def last(self) -> Stage:
+        """The stage whose model is the method's."""
+        return self.stages[-1]
+
+    def rounds_of(self, config: Config) -> int:
+        """How often the stages are repeated."""
+        return self.rounds(config) if callable(self.rounds) else self.rounds
+
+
+# --- scripts -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script that was imported and checked: its name, its module and its method."""
+
+    name: str
+    module: ModuleType
+    method: Method
+
+
+def script_names() -> list[str]:
+    """Names of the scripts there are: the folder is the register."""
+    return sorted(path.stem for path in METHODS.glob("[!_]*.py"))
+
+
+def load_script(name: str) -> Script:
+    """The script of a method, by its name or the id of its record.
+
+    Raises LookupError for a name that no script has, ContractError where it breaks the contract.
+    """
+    wanted = name.replace("-", "_")
+    if wanted not in script_names():
+        raise LookupError(_unknown("script", wanted, script_names()))
+    module = importlib.import_module(f"reference_impls.methods.{wanted}")
+    method = getattr(module, "METHOD", None)
+    if not isinstance(method, Method):
+        raise ContractError(f"{wanted}.py has no `METHOD = Method(...)`")
+    unread = unread_names(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    if unread:
+        raise ContractError(
+            f"{wanted}.py: nothing refers to {', '.join(unread)}; hooks are fields of a stage: "
+            + ", ".join(_hooks())
+        )
+    return Script(wanted, module, method)
+
+
+READ_BY_NAME = ("Config", "METHOD", "VIEWS", "loss", "advantages", "gae", "views", "negatives")
+"""Module-level names that checks call; `reward_*` are, too."""
+
+
+def unread_names(source: str) -> list[str]:
+    """Public functions, classes and constants of a script's text that nothing in it refers to."""
+    tree = ast.parse(source)
+    defined: list[str] = []
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            defined.append(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            defined += [target.id for target in targets if isinstance(target, ast.Name)]
+    read = {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    return [
+        name
+        for name in defined
+        if not name.startswith("_")
+        and name not in read
+        and name not in READ_BY_NAME
+        and not name.startswith("reward_")
+    ]
+
+
+def _hooks() -> list[str]:
+    kinds: Iterable[type[Stage]] = (PairStage, GroupStage, HeadStage, SelectStage)
+    return sorted({each.name for kind in kinds for each in dataclasses.fields(kind)})
+
+
+def _takes(name: str, hook: Callable[..., Any] | None, count: int) -> None:
+    """Raises ContractError unless `hook` can be called with `count` arguments by position."""
+    if hook is None:
+        return
+    if not callable(hook):
+        raise ContractError(f"{name}: {hook!r} cannot be called")
+    try:
+        inspect.signature(hook).bind(*[None] * count)
+    except TypeError:
+        shown = inspect.signature(hook)
+        raise ContractError(f"{name}: is called with {count} arguments, takes {shown}") from None
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), 1)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; there are {', '.join(sorted(known))}"
+    return f"there is no {what} '{name}'{hint}"
