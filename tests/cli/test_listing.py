@@ -8,7 +8,7 @@ import io
 import pytest
 
 from mmalign.cli.output import COLUMNS, FORMATS
-from mmalign.vocabulary import KINDS, LISTED, PLURALS
+from mmalign.vocabulary import KINDS, LISTED, PLURALS, SEVERITIES
 
 
 def test_everything_that_is_listed_has_columns():
@@ -111,7 +111,9 @@ def test_an_unknown_kind_names_the_nearest(mm):
 def test_errata_by_entry(data):
     assert [row["id"] for row in data("errata", "--about", "red-lantern")] == ["red-lantern-year"]
     assert data("errata", "--about", "lamp-7b") == []
-    assert data("errata", "--severity", "typo") == []
+    for severity in SEVERITIES:
+        expected = ["red-lantern-year"] if severity == "wrong" else []
+        assert [row["id"] for row in data("errata", "--severity", severity)] == expected
 
 
 def test_claims_carry_their_method(data):
@@ -164,7 +166,7 @@ def test_stats_are_counted(data, mm, kb):
     assert counts["entries"]["methods"] == 3
     assert counts["methods_with"] == {"code": 1, "impl": 0, "results": 1}
     assert counts["evidence"]["all"] == sum(len(paper.evidence) for paper in kb.papers.values())
-    assert counts["errata"]["wrong"] == 1
+    assert counts["errata"] == {"all": 1, **dict.fromkeys(SEVERITIES, 0), "wrong": 1}
     assert counts["facets"]["scenario"]["general-image"] == 2
     for format_ in ("table", "csv", "md"):
         assert "scenario" in mm("stats", "--format", format_).stdout

@@ -6,12 +6,13 @@ import datetime
 
 import pytest
 
+from mmalign.check.evidence import is_preview
 from mmalign.check.run import check
 
 RED, BLUE = "papers/red-lantern.yaml", "papers/blue-kite.yaml"
 PLAIN, LAMP = "papers/plain-pairs.yaml", "papers/lamp.yaml"
 SCENARIO, RELATIONS = "taxonomy/scenario.yaml", "taxonomy/relations.yaml"
-ERRATA, FAMILY = "taxonomy/errata.yaml", "taxonomy/objective_family.yaml"
+ERRATA = "taxonomy/errata.yaml"
 
 # name: (file, old, new, words of the line reported, column, code, words of the report)
 CASES = {
@@ -84,13 +85,31 @@ CASES = {
     "brace": (BLUE, r"\mathbb{E}", r"\mathbb{E", "latex", 7, "R016", "{ is never closed"),
     "symbol": (RED, r"'\delta'", r"'\left(\delta'", r"\left(\delta", 12, "R016", "never closed"),
     "variant": (RED, r"latex: '-\log", r"latex: '$-\log", "latex: '", 11, "R016", "dollar signs"),
-    "form": (FAMILY, "    label: Anchored", "    form: 'x_{'\n    label: Anchored", "form:", 5,
-             "R016", "{ is never closed"),
-    "markup in a form": (FAMILY, "    label: Anchored",
-                         "    form: '\\text{<b>}'\n    label: Anchored", "form:", 5, "R016",
-                         "markup"),
-    "markup in a symbol": (RED, r"'\delta'", r"'\text{<b onclick=x>}'", "symbol: '\\text", 12,
-                           "R016", "markup"),
+    "preview": (PLAIN, '"arxiv:2001.00010"', "https://preview.aclanthology.org/x/2001.1",
+                "preview", 5, "R022", "at which it is published"),
+    "preview as proof": (ERRATA, '"arxiv:2101.00001#abstract"', "https://3f2a.atlas.pages.dev/x",
+                         "proof", 5, "R022", "will be taken down"),
+    "preview of a size": (RED, "number: 1000}", "number: 1000, source: https://preview.x.org/a}",
+                          "size_paper", None, "R022", ""),
+    "preview of a number": (RED, "place: Table 1\n      -",
+                            "place: Table 1\n        measured_by: https://staging.x.org\n      -",
+                            "measured_by", 9, "R022", ""),
+    "number of another paper": (RED, "place: Table 1", "place: Table 2 of arXiv 2202.00002",
+                                "place: Table 2", 9, "R023", "measured_by"),
+    "own number as another's": (RED, "place: Table 1\n      -",
+                                'place: Table 1\n        measured_by: "arxiv:2101.00001"\n      -',
+                                "measured_by", 9, "R023", "the paper of this record"),
+    "form of measured_by": (RED, "place: Table 1\n      -",
+                            "place: Table 1\n        measured_by: SENTINEL\n      -",
+                            "measured_by", 9, "R009", "`arxiv:"),
+    "since": (ERRATA, "severity: wrong", 'severity: wrong\n    since: "2025-07"', "since", 5,
+              "R024", "outdated-since"),
+    "since a day to come": (ERRATA, "severity: wrong",
+                            'severity: outdated-since\n    since: "2027"', '"2027"', 5, "R012",
+                            "future"),
+    "since no month": (ERRATA, "severity: wrong",
+                       'severity: outdated-since\n    since: "2025-13"', '"2025-13"', 5, "R012",
+                       "as 2026-01"),
     "facet of another kind": ("taxonomy/pair_difference.yaml", "[method, dataset]",
                               "[method, benchmark]", "applies_to", 22, "R019", "dimension"),
     "facet's field": ("taxonomy/future_direction.yaml", "field: addresses", "field: adresses",
@@ -115,6 +134,65 @@ def test_a_broken_rule_is_reported_at_its_place(tree, name):
         assert (problem.file, problem.line) == (file, expected + offset)
     if column is not None:
         assert problem.column == column
+
+
+def test_a_number_read_only_in_another_paper_says_so(tree):
+    tree.edit(RED, "      - methods.red-lantern.results\n", "")
+    other = """  - for: [methods.red-lantern.results]
+    source: "arxiv:2202.00002#Table 1"
+    status: reported
+    checked: "2026-01-01"
+"""
+    tree.write(RED, tree.read(RED).rstrip("\n") + "\n" + other)
+    found = tree.problems()
+    assert [(problem.code, problem.line) for problem in found] == [
+        ("R023", number)
+        for number, line in enumerate(tree.read(RED).split("\n"), 1)
+        if line == "        place: Table 1" and number < tree.line(RED, "claims:")
+    ]
+    assert len(found) == 2 and "2202.00002" in found[0].message
+    tree.write(RED, tree.read(RED).replace("arxiv:2202.00002", "arxiv:2101.00001"))
+    assert tree.problems() == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://preview.aclanthology.org/ingest-emnlp/2025.emnlp-main.121",
+        "https://staging.alphaxiv.org/benchmarks/x",
+        "https://searchworks.staging.example.edu/?q=x",
+        "HTTPS://PREVIEW.example.org",
+        "https://pr-preview-12.example.org/a",
+        "https://deploy-preview-7--atlas.netlify.app/",
+        "https://branch--atlas.netlify.app/",
+        "https://0123abcd.atlas.pages.dev/page",
+        "https://atlas.pages.dev/",
+        "https://atlas-git-main-team.vercel.app/",
+        "https://atlas-a1b2c3d4e-team.vercel.app/",
+        "http://user@staging.example.org:8080/x",
+    ],
+)
+def test_a_preview_deployment_is_known_by_its_host(address):
+    assert is_preview(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://aclanthology.org/2025.emnlp-main.121/",
+        "https://openreview.net/forum?id=preview.example.org",
+        "https://example.org/preview.html",
+        "https://github.com/preview/staging",
+        "https://my-benchmark.vercel.app/",
+        "https://atlas.netlify.app/a--b",
+        "https://stagecraft.example.org",
+        "https://pages.dev.example.org/",
+        "arxiv:2101.00001#preview",
+        "https://",
+    ],
+)
+def test_a_published_address_is_no_preview(address):
+    assert not is_preview(address)
 
 
 def test_the_fabricated_records_are_clean(tree):

@@ -6,10 +6,7 @@ have them for nothing.
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-Json = dict[str, Any]
-"""An object of JSON, such as a view of an entry: which fields it has depends on its `kind`."""
+from typing import Literal, get_args
 
 Kind = Literal["method", "dataset", "benchmark", "model", "framework", "paper", "term"]
 """A kind of node."""
@@ -37,6 +34,11 @@ PLURALS: dict[str, str] = {
     "claim": "claims",
 }
 """What can be listed -> its plural, in the command line and in sentences."""
+
+Severity = Literal["wrong", "misleading", "missing", "typo", "outdated-since"]
+"""What an erratum finds: false, mostly read wrongly, left out, a slip, right when printed."""
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""From what misleads most to what is no error of its authors."""
 
 COLLECTIONS: dict[str, str] = {kind: PLURALS[kind] for kind in ENTRY_KINDS}
 """Kind of entry -> field of a paper that holds such entries."""
@@ -71,14 +73,6 @@ TERM_FIELDS: dict[str, tuple[str, ...]] = {
     "framework": (),
 }
 """Kind of entry -> its fields that hold terms: for each there must be a facet."""
-
-USES: dict[str, Kind] = {
-    "trains_on": "dataset",
-    "benchmarks": "benchmark",
-    "base_models": "model",
-    "compares_with": "method",
-}
-"""Field of a method -> kind of what it names."""
 
 
 def kind_of(ref: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mmalign.check.context import Context
-from mmalign.records.model import Method, Paper
+from mmalign.records.model import Erratum, Method, Paper
 from mmalign.records.problems import Finding, Location
 from mmalign.vocabulary import TERM_FIELDS
 
@@ -31,6 +31,25 @@ SOURCE_FORMS = (
 )
 
 
+_PREVIEW_LABEL = re.compile(r"((deploy|pr)-)?previews?(-.*)?|staging(-.*)?|stage")
+_VERCEL_BRANCH = re.compile(r"-git-|-(?=[a-z]*\d)[0-9a-z]{9}-")
+
+
+def is_preview(address: str) -> bool:
+    """Does an address lead to a preview or staging deployment, which goes when its branch does?"""
+    host = re.match(r"https?://(?:[^/?#\s@]*@)?([^/?#\s:]+)", address.lower())
+    if host is None:
+        return False
+    parts: list[str] = ["", "", *host.group(1).split(".")]
+    labels, site = parts[:-2], ".".join(parts[-2:])
+    return (
+        any(_PREVIEW_LABEL.fullmatch(label) for label in labels)
+        or site == "pages.dev"
+        or (site == "vercel.app" and _VERCEL_BRANCH.search(labels[-1]) is not None)
+        or (site in ("netlify.app", "web.app") and "--" in labels[-1])
+    )
+
+
 def evidence_sources(context: Context) -> Iterator[Finding]:
     """A source has one of three forms, and a check has a day that has been."""
     for file, paper in context.records.papers.items():
@@ -47,17 +66,101 @@ def evidence_sources(context: Context) -> Iterator[Finding]:
                 message = f"'{erratum.proof}' is not the form of a source"
                 yield Finding("R009", file, (*at, "proof"), message, f"write {SOURCE_FORMS}")
             yield from _date(context, file, (*at, "checked"), erratum.checked)
+            yield from _since(context, file, (*at, "since"), erratum)
 
 
-def _date(context: Context, file: str, location: Location, text: str) -> Iterator[Finding]:
+def published_addresses(context: Context) -> Iterator[Finding]:
+    """No address, of whatever field, leads to a preview."""
+    roots: tuple[tuple[str, BaseModel], ...] = (
+        *context.records.papers.items(),
+        *context.records.errata.items(),
+    )
+    for file, root in roots:
+        for location, address in _addresses(root, ()):
+            if is_preview(address):
+                message = f"'{address}' is a preview, which will be taken down"
+                hint = "write the address at which it is published"
+                yield Finding("R022", file, location, message, hint)
+
+
+def _addresses(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
+    if isinstance(value, str):
+        if value.startswith(("http://", "https://")):
+            yield location, value
+    elif isinstance(value, tuple):
+        for number, item in enumerate(value):
+            yield from _addresses(item, (*location, number))
+    elif isinstance(value, BaseModel):
+        for name, item in value:
+            if isinstance(item, str | tuple | BaseModel):
+                yield from _addresses(item, (*location, name))
+
+
+def _since(context: Context, file: str, location: Location, erratum: Erratum) -> Iterator[Finding]:
+    since = erratum.since
+    if since is None:
+        return
+    if erratum.severity != "outdated-since":
+        message = f"`since` has no meaning where the severity is {erratum.severity}"
+        hint = "leave it out, or write `severity: outdated-since`"
+        yield Finding("R024", file, location, message, hint)
+    first = since + "-01-01"[len(since) - len("2026") :]  # of a year or month its first day
+    hint = "write the year, month or day since which it is outdated, as 2026-01"
+    yield from _date(context, file, location, first, hint)
+
+
+def measured_elsewhere(context: Context) -> Iterator[Finding]:
+    """A number that is not the paper's own says where it stands."""
+    for place in context.methods():
+        own, method = place.paper.arxiv, place.entry
+        assert isinstance(method, Method)
+        path = f"methods.{method.id}"
+        for number, result in enumerate(method.results):
+            at = (*place.location, "results", number)
+            if result.measured_by is not None:
+                where = (*at, "measured_by")
+                if not SOURCE.fullmatch(result.measured_by):
+                    message = f"'{result.measured_by}' is not the form of a source"
+                    yield Finding("R009", place.file, where, message, f"write {SOURCE_FORMS}")
+                if own is not None and _arxiv_ids(result.measured_by) == {own}:
+                    message = f"arXiv {own} is the paper of this record"
+                    hint = "leave `measured_by` out: the number is the paper's own"
+                    yield Finding("R023", place.file, where, message, hint)
+                continue
+            covering = (f"{path}.results.{result.benchmark}", f"{path}.results", path, "methods")
+            items = [
+                item for item in place.paper.evidence if any(each in item.for_ for each in covering)
+            ]
+            read = [_arxiv_ids(item.source) for item in items]
+            named = _arxiv_ids(result.place)
+            # Another paper is named as the place, or nothing but other papers was read.
+            if not named and read and all(read):
+                named = set().union(*read)
+            if named and own not in named:
+                message = f"the number is from arXiv {min(named)}, not from this paper"
+                hint = f'add `measured_by: "arxiv:{min(named)}#Table 1"`, with the place there'
+                yield Finding("R023", place.file, (*at, "place"), message, hint)
+
+
+def _arxiv_ids(text: str) -> set[str]:
+    return set(re.findall(r"(?<!\d)\d{4}\.\d{4,5}(?!\d)", text))
+
+
+def _date(
+    context: Context,
+    file: str,
+    location: Location,
+    text: str,
+    hint: str | None = None,
+) -> Iterator[Finding]:
     try:
         day = datetime.date.fromisoformat(text)
     except ValueError:
-        hint = "write the day of the check as 2026-01-31"
+        hint = hint or "write the day of the check as 2026-01-31"
         yield Finding("R012", file, location, f"the day '{text}' does not exist", hint)
         return
     if day > context.today:
-        hint = "write the day on which it was checked"
+        hint = hint or "write the day on which it was checked"
         yield Finding("R012", file, location, f"the day '{text}' lies in the future", hint)
 
 

@@ -6,6 +6,7 @@ import click
 
 from mmalign.cli import output
 from mmalign.cli.arguments import Kind, Name, resolve
+from mmalign.vocabulary import SEVERITIES
 
 
 @click.command("list")
@@ -30,7 +31,7 @@ def list_(ctx: click.Context, kind: str, format_: str, as_json: bool) -> None:
 )
 @click.option(
     "--severity",
-    type=click.Choice(["wrong", "misleading", "typo"]),
+    type=click.Choice(SEVERITIES),
     help="Only errors of this severity.",
 )
 @output.listing_options

@@ -12,12 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from mmalign.vocabulary import Kind
+from mmalign.vocabulary import Kind, Severity
 
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 Date = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Since = Annotated[str, StringConstraints(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
 ArxivId = Annotated[str, StringConstraints(pattern=r"^\d{4}\.\d{4,5}$")]
 Year = Annotated[int, Field(ge=1980, le=2100)]
 
@@ -79,7 +80,11 @@ class Variant(Model):
 
 
 class Objective(Model):
-    """The training objective, as the PAPER writes it."""
+    """The training objective, as the PAPER defines it, as far as that could be read.
+
+    What the evidence of `objective` (or of `objective.latex`, which goes first) says is told beside
+    the equation: verified in the paper, reported by others, or put together.
+    """
 
     family: Id = Field(description="Term of the facet `objective_family`.")
     parent: Id | None = Field(default=None, description="Method whose objective this one extends.")
@@ -103,7 +108,7 @@ class Hyperparameter(Model):
 
 
 class Result(Model):
-    """One number that the paper reports."""
+    """One number: reported by the paper, or by another source that `measured_by` names."""
 
     benchmark: Id
     metric: Text
@@ -112,7 +117,11 @@ class Result(Model):
     unit: Text | None = Field(default=None, description="`%`, `score 0-6`, ...")
     baseline: Text | None = Field(default=None, description="What it is compared with.")
     baseline_value: float | None = None
-    place: Text = Field(description="Table or figure of the paper.")
+    place: Text = Field(description="Table or figure of the paper, or of `measured_by`.")
+    measured_by: Text | None = Field(
+        default=None,
+        description="Where the number stands if not in this paper: a source as of an evidence.",
+    )
     note: Text | None = None
 
 
@@ -378,7 +387,15 @@ class Erratum(Model):
     correct: Text
     proof: Text = Field(description="Source in the form of an evidence source, or a URL.")
     quote: Text | None = Field(default=None, description="The words that prove it, if short.")
-    severity: Literal["wrong", "misleading", "typo"]
+    severity: Severity = Field(
+        description="wrong: whoever relies on it concludes something false. misleading: mostly "
+        "read wrongly. missing: left out. typo: a slip that the context corrects. "
+        "outdated-since: right when it was printed."
+    )
+    since: Since | None = Field(
+        default=None,
+        description="Of what is outdated: the year, month or day since which it is, if known.",
+    )
     about: tuple[Text, ...] = Field(default=(), description="Full names, such as `method:fdpo`.")
     checked: Date
 

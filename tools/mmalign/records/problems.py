@@ -62,6 +62,9 @@ CODES = {
     "R019": "A facet does not fit the fields of the records.",
     "R020": "A part of the taxonomy is missing.",
     "R021": "A draft is not finished.",
+    "R022": "A source leads to a preview deployment, not to what was published.",
+    "R023": "A number that is not the paper's own does not say where it stands.",
+    "R024": "An erratum says since when it is outdated, and is of another severity.",
 }
 """Code -> one line that explains it. Y: YAML text, S: shape, R: rules."""
 

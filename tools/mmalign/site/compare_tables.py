@@ -10,7 +10,7 @@ from mmalign.records.model import Method, Result
 from mmalign.site import equations, parts
 from mmalign.site.atlas import Atlas, Page, badge
 from mmalign.site.parts import join, section
-from mmalign.site.text import escape, front_matter, linked, number, shown_url, table
+from mmalign.site.text import escape, front_matter, number, shown_url, table
 
 INDEX, OBJECTIVES = "compare/index.md", "compare/objectives.md"
 DATASETS, RESULTS = "compare/datasets.md", "compare/results.md"
@@ -109,19 +109,20 @@ def objectives(atlas: Atlas) -> str:
 def _objectives(page: Page, methods: Iterable[Method]) -> str:
     rows = []
     for method in methods:
+        ref = f"method:{method.id}"
         parent = method.objective.parent
         extends = page.link(f"method:{parent}") if parent else ""
         rows.append(
             [
-                f"<b>{page.link(f'method:{method.id}')}</b>",
-                f"{equations.block(method.objective.latex)}<small>{linked(method.objective.place)}"
-                "</small>",
+                f"<b>{page.link(ref)}</b>",
+                f"{equations.block(method.objective.latex)}<small>"
+                f"{parts.objective_place(page.atlas.nodes[ref].paper, method)}</small>",
                 f"{extends}<br>{escape(method.objective.difference or '')}",
                 _needs(method),
                 _deviations(page, method),
             ]
         )
-    head = ["Method", "The paper's equation", "Extends, and what is new", "Needs", "Told otherwise"]
+    head = ["Method", "Objective", "Extends, and what is new", "Needs", "Told otherwise"]
     return f'<div class="wide">{table(head, rows)}</div>'
 
 
@@ -202,7 +203,7 @@ def _dataset(page: Page, node: AnyNode) -> list[str]:
         page.chips(node, "pair_difference"),
         escape(data.licence or ""),
         shown_url(data.location) if data.location else "",
-        "<br>".join(page.to(f"errata.md#{e.id}", badge(e.severity)) for e in wrong),
+        "<br>".join(page.to(f"errata.md#{e.id}", parts.severity(e)) for e in wrong),
     ]
 
 
@@ -234,7 +235,8 @@ def results(atlas: Atlas) -> str:
             section(title, id_, f'<div class="wide">{table(head, rows)}</div>', search=False)
         )
     lead = (
-        "Numbers as their own papers report them, by benchmark and by the model that was trained. "
+        "Numbers as their own papers report them, unless the place says otherwise, by benchmark "
+        "and by the model that was trained. "
         "Decoding, judges and splits differ from paper to paper: compare a number with the "
         "baseline beside it, and two papers only where you have looked at both."
     )
@@ -286,5 +288,5 @@ def _result(page: Page, method: Method, each: Result, directions: dict[str, str]
         f"<b>{number(each.value)}</b>{unit}",
         against,
         change,
-        linked(each.place),
+        parts.result_place(each),
     ]

@@ -170,14 +170,15 @@ def _reported(atlas: Atlas, node: AnyNode) -> str:
                     escape(each.model),
                     f"<b>{number(each.value)}</b>{unit}",
                     escape(f"{baseline} {against}"),
+                    parts.result_place(each),
                 ]
             )
     if not rows:
         return ""
-    head = ["Method", "Metric", "Model", "Value", "Baseline"]
+    head = ["Method", "Metric", "Model", "Value", "Baseline", "Place"]
     note = (
-        "Each number as its own paper reports it. Models, decoding and judges differ from paper to "
-        "paper, so this is no ranking.\n{ .note }"
+        "Each number as its own paper reports it, unless its place says otherwise. Models, "
+        "decoding and judges differ from paper to paper, so this is not a ranking.\n{ .note }"
     )
     return section("Reported on it", "reported", table(head, rows), note, search=False)
 

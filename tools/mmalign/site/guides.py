@@ -13,7 +13,7 @@ from mmalign.records.kb import AnyNode
 from mmalign.records.model import Facet, Paper
 from mmalign.site.address import address
 from mmalign.site.atlas import Atlas, Page, badge
-from mmalign.site.parts import bullets, join
+from mmalign.site.parts import bullets, join, severity
 from mmalign.site.text import escape, table
 
 HAS = ("code", "impl", "results")
@@ -194,11 +194,12 @@ def month(paper: Paper) -> str:
 
 
 def latest_errata(page: Page, number: str | None) -> str:
-    """The errata checked last; what is only a typo is left to the page of all."""
-    items = [item for item in reversed(page.atlas.kb.errata) if item.severity != "typo"]
+    """The errata checked last; slips and what is outdated are left to the page of all."""
+    left = ("typo", "outdated-since")
+    items = [item for item in reversed(page.atlas.kb.errata) if item.severity not in left]
     items.sort(key=lambda item: str(item.checked), reverse=True)
     return bullets(
-        f"{badge(item.severity)} {page.to(f'errata.md#{item.id}', escape(item.where))}: "
+        f"{severity(item)} {page.to(f'errata.md#{item.id}', escape(item.where))}: "
         f"{escape(item.correct)}"
         for item in items[: int(number or 5)]
     )

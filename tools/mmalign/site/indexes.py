@@ -7,7 +7,7 @@ from mmalign.site import entries, lab, parts
 from mmalign.site.atlas import Atlas, Page, badge, path_of
 from mmalign.site.parts import join
 from mmalign.site.text import escape, front_matter, table
-from mmalign.vocabulary import COLLECTIONS, KINDS, LABELS
+from mmalign.vocabulary import COLLECTIONS, KINDS, LABELS, SEVERITIES
 
 LEADS = {
     "method": "Every catalogued alignment method: what it is for, who judges its data, and which "
@@ -186,15 +186,16 @@ def errata(atlas: Atlas) -> str:
     for source, heading in headings.items():
         items = [item for item in atlas.kb.errata if item.source == source]
         # What misleads most comes first.
-        items.sort(key=lambda item: ("wrong", "misleading", "typo").index(item.severity))
+        items.sort(key=lambda item: SEVERITIES.index(item.severity))
         if items:
             title = f"## {heading} ({len(items)}) {{ #{source} }}"
             groups.append(join(title, *(parts.erratum(page, item) for item in items)))
     return join(
         front_matter("Errata", "Errors of the survey, with proof."),
         "# Errata",
-        "What the survey and other sources say that their own sources contradict: each with the "
-        f"proof. {page.to('about/errata-policy.md', 'How an erratum gets here')}.\n{{ .lead }}",
+        "What the survey and other sources say that their own sources contradict, or leave out: "
+        "each with the proof. What is only outdated was right when it was printed. "
+        f"{page.to('about/errata-policy.md', 'How an erratum gets here')}.\n{{ .lead }}",
         *groups,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmalign.records.kb import AnyNode
-from mmalign.records.model import Method
+from mmalign.records.model import Method, Paper
 from mmalign.site import equations, lab, parts, recipe, script
 from mmalign.site.atlas import Atlas, Page, badge, path_of
 from mmalign.site.parts import bullets, facts, join, section
@@ -39,7 +39,7 @@ def render(atlas: Atlas, node: AnyNode) -> str:
         f"{escape(method.summary)}\n{{ .lead }}",
         _head(page, node),
         recipe.flow(page, node),
-        _objective(page, method),
+        _objective(page, method, paper),
         _variants(method),
         _training(page, method),
         _results(page, method),
@@ -86,7 +86,7 @@ def _and(text: str) -> str:
     return f" · {text}" if text else ""
 
 
-def _objective(page: Page, method: Method) -> str:
+def _objective(page: Page, method: Method, paper: Paper) -> str:
     objective = method.objective
     extends = ""
     if objective.parent:
@@ -108,7 +108,7 @@ def _objective(page: Page, method: Method) -> str:
         "objective",
         " ".join(filter(None, (extends, difference))),
         equations.block(objective.latex),
-        f"As the paper defines it: {linked(objective.place)}.\n{{ .note }}",
+        f"{parts.objective_place(paper, method)}\n{{ .note }}",
         symbols,
         _parent_equation(page, method),
         equations.source(objective.latex),
@@ -179,14 +179,21 @@ def _results(page: Page, method: Method) -> str:
                 escape(each.model),
                 f"<b>{number(each.value)}</b>{unit}",
                 escape(against),
-                linked(each.place),
+                parts.result_place(each),
                 escape(each.note or ""),
             ]
         )
     if not rows:
         return ""
     head = ["Benchmark", "Metric", "Model", "Value", "Baseline", "Place", "Note"]
-    note = "Numbers that the paper reports; nobody reran them for this page.\n{ .note }"
+    elsewhere = sum(each.measured_by is not None for each in method.results)
+    if not elsewhere:
+        whose = "Numbers that the paper reports"
+    elif elsewhere < len(rows):
+        whose = "Numbers that the paper reports, but for those whose place names another source"
+    else:
+        whose = "Numbers that another source reports, not the paper of this method"
+    note = f"{whose}; nobody reran them for this page.\n{{ .note }}"
     return section("Reported results", "results", table(head, rows), note, search=False)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from mmalign.ask.views import paper_summary
 from mmalign.export.bibtex import to_bibtex
 from mmalign.records.kb import AnyNode
-from mmalign.records.model import Erratum, Evidence, Paper, SurveyPlace
+from mmalign.records.model import Erratum, Evidence, Method, Paper, Result, SurveyPlace
 from mmalign.site.atlas import Page, badge
 from mmalign.site.text import code, escape, external, linked, shown_url, table
 
@@ -130,8 +130,51 @@ def errata(page: Page, node: AnyNode) -> str:
             if entries:
                 continue
         place = page.to(f"errata.md#{item.id}", escape(item.where))
-        items.append(f"{badge(item.severity)} {place}: {escape(item.correct)}")
+        items.append(f"{severity(item)} {place}: {escape(item.correct)}")
     return section("Errata", "errata", bullets(items))
+
+
+def severity(item: Erratum) -> str:
+    """What an erratum is, as a badge; what is outdated says since when, if that is known."""
+    if item.severity != "outdated-since":
+        return badge(item.severity)
+    return badge(f"outdated since {item.since}" if item.since else "outdated", item.severity)
+
+
+def objective_place(paper: Paper, method: Method) -> str:
+    """Where the equation stands, after a word on how far it was read in the paper itself."""
+    path = f"methods.{method.id}"
+    # The evidence of the equation itself goes first, then that of what it is a part of.
+    for covering in (f"{path}.objective.latex", f"{path}.objective", path, "methods"):
+        items = [item for item in paper.evidence if covering in item.for_]
+        if items:
+            break
+    statuses = {item.status for item in items}
+    if "inferred" in statuses or not items:
+        said = "Put together from what could be read"
+    elif "reported" in statuses:
+        said = "Not read in the paper, but as others report it"
+    elif paper.type == "repository":
+        said = "As the repository has it"
+    elif any(_is_paper(item.source, paper) for item in items):
+        said = "As the paper defines it"
+    else:
+        said = "Not read in the paper, but at another source"
+    return f"{said}: {linked(method.objective.place)}."
+
+
+def _is_paper(source: str, paper: Paper) -> bool:
+    """Is this source the paper of the record?"""
+    names = (paper.arxiv, paper.openreview, paper.doi)
+    return any(name is not None and name in source for name in names)
+
+
+def result_place(result: Result) -> str:
+    """Where a number stands: in the paper, or in the source that is named as not being it."""
+    if result.measured_by is None:
+        return linked(result.place)
+    elsewhere = badge("not this paper's", "elsewhere")
+    return f"{elsewhere} {linked(result.measured_by)}: {linked(result.place)}"
 
 
 def similar(page: Page, node: AnyNode, most: int = 5) -> str:
@@ -168,7 +211,7 @@ def erratum(page: Page, item: Erratum) -> str:
         [
             '<div class="erratum" markdown>',
             "",
-            f"{badge(item.severity)} [{escape(item.where)}](#{item.id})"
+            f"{severity(item)} [{escape(item.where)}](#{item.id})"
             f" <small>checked {item.checked}</small>",
             f"{{ #{item.id} .place }}",
             "",
