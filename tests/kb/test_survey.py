@@ -111,6 +111,63 @@ def test_errata_say_where_and_prove_it(real):
             assert re.search(r"README\.md (line|section|heading)", item.where), item.id
 
 
+SURVEY_PRINTED = "2025-03-23"
+"""Day of the survey's second version, which the errata are about."""
+
+
+def test_what_is_outdated_was_right_when_the_survey_was_printed(real):
+    outdated = [item for item in real.errata if item.severity == "outdated-since"]
+    assert len([item for item in outdated if item.source == "survey"]) >= 18
+    for item in outdated:
+        if item.source == "survey" and item.since is not None:
+            assert item.since >= SURVEY_PRINTED[: len(item.since)], item.id
+
+
+def test_what_came_after_the_survey_is_not_called_its_error(real):
+    later = re.compile(r"right when (written|printed)|outdated since|after the survey(?!'s)", re.I)
+    for item in real.errata:
+        if item.source == "survey" and item.severity != "outdated-since":
+            assert not later.search(f"{item.says} {item.correct}"), item.id
+
+
+def test_a_submission_that_was_rejected_later_was_cited_rightly(real):
+    # A citation as a submission to OpenReview says nothing about a decision.
+    for item in real.errata:
+        cited = item.source == "survey" and item.says.rstrip(".").endswith("openreview, 2024")
+        if cited and re.search(r"reject|withdrawn|not accepted", item.correct):
+            assert item.severity == "outdated-since", item.id
+
+
+def test_what_is_left_out_is_called_missing(real):
+    for item in real.errata:
+        if re.search(r"-lacks-|-missing$|^list-.*-(code|page)$", item.id):
+            says_nothing = item.says.startswith(("No ", "The section")) or "missing" in item.id
+            assert not says_nothing or item.severity == "missing", item.id
+
+
+def test_no_address_of_the_catalogue_leads_to_a_preview(checkout):
+    from mmalign.check.evidence import is_preview
+
+    address = re.compile(r"https?://[^\s\"'<>)\]]+")
+    for folder in ("papers", "taxonomy"):
+        for path in sorted((checkout / folder).glob("*.yaml")):
+            for found in address.findall(path.read_text(encoding="utf-8")):
+                assert not is_preview(found), f"{path.name}: {found}"
+
+
+def test_a_number_of_another_paper_says_where_it_stands(real):
+    others = 0
+    for paper in real.papers.values():
+        for method in paper.methods:
+            for result in method.results:
+                named = set(re.findall(r"\d{4}\.\d{4,5}", result.place)) - {paper.arxiv}
+                assert not named or result.measured_by, (method.id, result.place)
+                others += result.measured_by is not None
+    assert others >= 9
+    assert all(each.measured_by for each in real.methods["clip-dpo"].results)
+    assert all(each.measured_by for each in real.methods["video-salmonn-2"].results)
+
+
 def test_the_whole_bibliography_is_read_back_by_two_readers(real):
     from pybtex.database import parse_string
 
