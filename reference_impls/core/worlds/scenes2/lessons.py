@@ -1,0 +1,136 @@
+"""The text that a base is trained on: what it can be asked, and the priors in the answers.
+
+Lessons of one image stand side by side: each sees the image and itself, none sees another, so a
+picture is looked at once and answers many one-word questions. Perception comes first: while
+`progress` is below `PRIORS_FROM` the text is true, and most lessons ask for one cell or for one
+attribute. Then the priors set in.
+"""
+
+from __future__ import annotations
+
+import random
+
+from reference_impls.core.worlds.protocol import Lesson, Page, Reply
+from reference_impls.core.worlds.scenes2 import picture, text
+from reference_impls.core.worlds.scenes2.scene import (
+    COLOURS,
+    GRID,
+    HELD_OUT,
+    KINDS,
+    SHAPES,
+    UNSEEN_SHARE,
+    Scene,
+    draw_scene,
+)
+from reference_impls.core.worlds.scenes2.tasks import absent, near
+
+LOOKING_UNTIL = 0.25
+PRIORS_FROM = 0.6
+SUGGESTED_YES = 0.65  # the text says yes to what a prior suggests
+TRAINED_NAMES = tuple(" ".join(kind) for kind in KINDS if kind not in HELD_OUT)
+
+
+def presence(scene: Scene, rng: random.Random, priors: float) -> tuple[str, str]:
+    """(name, yes or no) as the base's text has it: two of five are there, one of five suggested."""
+    chance = rng.random()
+    if chance < 0.4:
+        return rng.choice(scene.things).name, "yes"
+    suggested = scene.suggested()
+    if suggested and chance < 0.6:
+        return rng.choice(suggested), "yes" if rng.random() < SUGGESTED_YES * priors else "no"
+    if chance < 0.75:
+        return near(scene, rng, TRAINED_NAMES), "no"
+    return absent(scene, rng, TRAINED_NAMES), "no"
+
+
+def attribute(scene: Scene, rng: random.Random) -> Lesson:
+    """Presence of one attribute: `is there a circle ?`, `is there anything red ?`"""
+    if rng.random() < 0.5:
+        shape = rng.choice(SHAPES)
+        there = any(thing.shape == shape for thing in scene.things)
+        return Lesson.of(f"is there {text.article(shape)} ?", "yes" if there else "no")
+    colour = rng.choice(COLOURS)
+    there = any(thing.colour == colour for thing in scene.things)
+    return Lesson.of(f"is there anything {colour} ?", "yes" if there else "no")
+
+
+def cell(scene: Scene, rng: random.Random) -> Lesson:
+    here = {thing.cell: thing.name for thing in scene.things}
+    place = rng.choice(list(here)) if rng.random() < 0.6 else rng.randrange(GRID * GRID)
+    answer = text.article(here[place]) if place in here else "nothing"
+    return Lesson.of(text.cell_prompt(place), f"{answer} .")
+
+
+def row(scene: Scene, rng: random.Random, scale: float) -> tuple[str, str]:
+    place = rng.choice(scene.things).row if rng.random() < 0.7 else rng.randrange(GRID)
+    part = Scene(tuple(thing for thing in scene.things if thing.row == place))
+    names = text.flat(text.bent_rows(part, rng, scale=scale)) if part.things else []
+    return text.row_prompt(place), text.sentence(place, names)
+
+
+def question(scene: Scene, rng: random.Random, scale: float) -> tuple[str, str]:
+    name, answer = presence(scene, rng, scale)
+    return text.presence_prompt(name), answer
+
+
+def longer(scene: Scene, rng: random.Random, scale: float) -> Lesson:
+    """One of the longer answers: brief, row, premise, distractor, count, dialogue."""
+    kinds = ("brief", "row", "premise", "distractor", "count", "dialogue")
+    kind = rng.choices(kinds, (2, 2, 3, 1, 3, 2))[0]
+    if kind == "brief":
+        return Lesson.of(text.BRIEF, text.brief(text.flat(text.bent_rows(scene, rng, scale=scale))))
+    if kind == "row":
+        return Lesson.of(*row(scene, rng, scale))
+    if kind == "premise":
+        suggested = scene.suggested()
+        name = absent(scene, rng, TRAINED_NAMES)
+        if suggested and rng.random() < 0.5:
+            name = rng.choice(suggested)
+        if rng.random() < 0.3:
+            name = rng.choice(scene.things).name
+        rows = text.bent_rows(scene, rng, scale=scale)
+        if name not in text.flat(rows) and rng.random() < 0.4 * scale:
+            rows[max(rows)].append(name)  # the writer goes along with what it was told
+        return Lesson.of(text.premise_prompt(name), text.detailed(rows))
+    if kind == "distractor":
+        others = [absent(scene, rng, TRAINED_NAMES) for _ in range(rng.randint(1, 2))]
+        rows = text.bent_rows(scene, rng, scale=scale)
+        if others[0] not in text.flat(rows) and rng.random() < 0.25 * scale:
+            rows[max(rows)].append(others[0])
+        return Lesson.of(text.distractor_prompt(list(dict.fromkeys(others))), text.detailed(rows))
+    if kind == "count":
+        names = text.flat(text.bent_rows(scene, rng, scale=scale))
+        if len(names) > 5:  # no number above five is counted in training
+            names = list(scene.names)
+        # One answer in five leaves the thought out, so that a format reward has work to do.
+        thought = rng.random() < 0.8
+        answer = text.counting(names) if thought else f"<answer> {len(names)} </answer>"
+        return Lesson.of(text.COUNT, answer)
+    turns = [
+        row(scene, rng, scale) if rng.random() < 0.3 else question(scene, rng, scale)
+        for _ in range(rng.randint(2, 4))
+    ]
+    if rng.random() < 0.4:
+        turns.append((text.DETAILED, text.detailed(text.bent_rows(scene, rng, scale=scale))))
+    return Lesson(tuple(Reply(*turn) for turn in turns))
+
+
+def page(rng: random.Random, progress: float) -> Page:
+    """One picture with all of its lessons at that share of the training."""
+    looking, early = progress < LOOKING_UNTIL, progress < PRIORS_FROM
+    scene = draw_scene(rng, "base", unseen=0.0 if looking else UNSEEN_SHARE)
+    scale = 0.0 if early else 1.0
+    lessons = []
+    if not looking:
+        named = text.bent_rows(scene, rng, scale=scale)
+        lessons.append(Lesson.of(text.DETAILED, text.detailed(named)))
+    if not early or (not looking and rng.random() < 0.5):
+        lessons.append(longer(scene, rng, scale))
+    cells, attributes, questions = (8, 5, 5) if looking else (4, 3, 6) if early else (2, 1, 8)
+    lessons += [cell(scene, rng) for _ in range(cells)]
+    lessons += [attribute(scene, rng) for _ in range(attributes)]
+    lessons += [Lesson.of(*question(scene, rng, scale)) for _ in range(questions)]
+    if not looking and rng.random() < 0.3:
+        lessons.append(Lesson.of(*text.without_image(rng), sees_image=False))
+    system = text.SYSTEM if rng.random() < 0.15 else ""
+    return Page((picture.render(scene),), tuple(lessons), system)
