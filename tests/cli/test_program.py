@@ -17,6 +17,7 @@ from mmalign import __version__
 from mmalign.ask import catalogue
 from mmalign.cli import COMMANDS, cli, reference
 from mmalign.cli.query import FACETS
+from mmalign.records import cache
 
 HEAVY = ("pydantic", "networkx", "rich", "yaml", "torch", "bibtexparser")
 
@@ -126,7 +127,8 @@ def test_validate_one_file(mm, tree):
 # --- the cache
 
 
-def test_the_cache_follows_the_records(data, tree, cache_home):
+def test_the_cache_follows_the_records(data, tree, cache_home, monkeypatch):
+    monkeypatch.setattr(cache, "SETTLED", 0)
     assert [row["id"] for row in data("query", "--year", "2020", root=tree.root)] == ["plain-pairs"]
     assert {path.suffix for path in (cache_home / "mmalign").iterdir()} == {".jsonl"}
     tree.edit("papers/plain-pairs.yaml", "year: 2020", "year: 1999")
@@ -146,7 +148,7 @@ def test_the_cache_follows_the_records(data, tree, cache_home):
 )
 def test_a_damaged_cache_is_no_error(data, data_root, spoil):
     before = data("list", "methods")
-    path = Path(catalogue.cache_file(catalogue.find_root(str(data_root))))
+    path = Path(cache.path_of(str(data_root)))
     path.write_bytes(spoil(path.read_bytes()))
     assert data("list", "methods") == before
     assert data("show", "red-lantern")["id"] == "red-lantern"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from mmalign.ask import search
@@ -108,3 +110,54 @@ def test_search_prefers_rare_words_all_words_and_heavy_fields():
     assert next(number for number, _ in search.rank(index, "common")) == 2
     assert 3 not in [number for number, _ in search.rank(index, "common rare")]
     assert search.rank(search.index([]), "common") == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("halucination", "hallucination"),  # missing
+        ("halllucination", "hallucination"),  # doubled
+        ("hallucinatoin", "hallucination"),  # transposed
+        ("hallucinaxion", "hallucination"),  # wrong
+        ("halucinaton", "hallucination"),  # two, in a long word
+        ("mDOP", "mdpo"),
+        ("dop", "dpo"),
+        ("rliaf-v", "rlaif-v"),
+        ("lamp-7c", "lamp-7b"),
+    ],
+)
+def test_search_forgives_a_typo(typed, meant):
+    texts = ("hallucination", "mdpo", "dpo", "RLAIF-V", "lamp-7b", "lamp-8b", "nothing")
+    index = search.index([(1, text)] for text in texts)
+    assert search.corrections(index, typed)[typed.lower()] == meant
+    best = search.rank(index, typed)[0][0]
+    assert texts[best].lower() == meant
+    assert search.rank(index, meant)[0][0] == best
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["hallucination", "halluc", "lamp-9b", "2024", "dxo", "zzzzzzzz", "mdpo-hallucination", ""],
+)
+def test_what_is_known_a_beginning_a_number_or_too_far_stays(typed):
+    index = search.index([(1, t)] for t in ("hallucination", "mdpo", "dpo", "lamp-7b", "2025"))
+    assert search.corrections(index, typed) == {}
+
+
+def test_what_holds_the_word_itself_comes_before_what_was_meant():
+    index = search.index([[(1, "preferences")], [(1, "preference")], [(1, "other")]])
+    assert search.corrections(index, "preference") == {}
+    assert [number for number, _ in search.rank(index, "preference")] == [1]
+
+
+def test_of_two_words_equally_near_the_one_that_says_more_is_meant():
+    index = search.index([[(1, "chap")], [(6, "chip")], [(1, "chap")]])
+    assert search.corrections(index, "chep") == {"chep": "chip"}
+
+
+def test_a_huge_text_is_answered_at_once():
+    index = search.index([(1, f"word{n} halluc{n}ination")] for n in range(2000))
+    start = time.perf_counter()
+    search.rank(index, " ".join(f"haluc{n}inatoin{n}" for n in range(6000)))
+    search.rank(index, "a" * 100_000)
+    assert time.perf_counter() - start < 5

@@ -12,7 +12,7 @@ from mmalign.check.run import check
 RED, BLUE = "papers/red-lantern.yaml", "papers/blue-kite.yaml"
 PLAIN, LAMP = "papers/plain-pairs.yaml", "papers/lamp.yaml"
 SCENARIO, RELATIONS = "taxonomy/scenario.yaml", "taxonomy/relations.yaml"
-ERRATA = "taxonomy/errata.yaml"
+ERRATA, FAMILY = "taxonomy/errata.yaml", "taxonomy/objective_family.yaml"
 
 # name: (file, old, new, words of the line reported, column, code, words of the report)
 CASES = {
@@ -85,6 +85,13 @@ CASES = {
     "brace": (BLUE, r"\mathbb{E}", r"\mathbb{E", "latex", 7, "R016", "{ is never closed"),
     "symbol": (RED, r"'\delta'", r"'\left(\delta'", r"\left(\delta", 12, "R016", "never closed"),
     "variant": (RED, r"latex: '-\log", r"latex: '$-\log", "latex: '", 11, "R016", "dollar signs"),
+    "form": (FAMILY, "    label: Anchored", "    form: 'x_{'\n    label: Anchored", "form:", 5,
+             "R016", "{ is never closed"),
+    "markup in a form": (FAMILY, "    label: Anchored",
+                         "    form: '\\text{<b>}'\n    label: Anchored", "form:", 5, "R016",
+                         "markup"),
+    "markup in a symbol": (RED, r"'\delta'", r"'\text{<b onclick=x>}'", "symbol: '\\text", 12,
+                           "R016", "markup"),
     "preview": (PLAIN, '"arxiv:2001.00010"', "https://preview.aclanthology.org/x/2001.1",
                 "preview", 5, "R022", "at which it is published"),
     "preview as proof": (ERRATA, '"arxiv:2101.00001#abstract"', "https://3f2a.atlas.pages.dev/x",

@@ -6,7 +6,10 @@ have them for nothing.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+Json = dict[str, Any]
+"""An object of JSON, such as a view of an entry: which fields it has depends on its `kind`."""
 
 Kind = Literal["method", "dataset", "benchmark", "model", "framework", "paper", "term"]
 """A kind of node."""
@@ -73,6 +76,14 @@ TERM_FIELDS: dict[str, tuple[str, ...]] = {
     "framework": (),
 }
 """Kind of entry -> its fields that hold terms: for each there must be a facet."""
+
+USES: dict[str, Kind] = {
+    "trains_on": "dataset",
+    "benchmarks": "benchmark",
+    "base_models": "model",
+    "compares_with": "method",
+}
+"""Field of a method -> kind of what it names."""
 
 
 def kind_of(ref: str) -> str:

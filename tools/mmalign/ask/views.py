@@ -6,12 +6,12 @@ and what is computed: `has`, `used_by`, `extended_by`, `entries`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mmalign.ask import search
-from mmalign.records.kb import AnyNode, EntryNode, KnowledgeBase, TermNode
-from mmalign.records.model import Erratum, Evidence, Facet, Method, Paper
-from mmalign.vocabulary import COLLECTIONS, KINDS, SEVERITIES, facet_key
+from mmalign.records.kb import AnyNode, EntryNode, KnowledgeBase, TermNode, entries_of
+from mmalign.records.model import Entry, Erratum, Evidence, Facet, Method, Paper
+from mmalign.vocabulary import COLLECTIONS, ENTRY_KINDS, KINDS, SEVERITIES, Json, facet_key
 
 PAPER_FIELDS = (
     "id", "type", "title", "authors", "year", "venue", "arxiv", "openreview", "doi", "code", "page",
@@ -21,13 +21,6 @@ PAPER_FIELDS = (
 LONG_FIELDS = {
     "hyperparameters", "results", "claims", "reproduction", "runs_in", "notes", "survey",
 }  # fmt: skip
-# Field of a method -> kind of what it names.
-USES = {
-    "trains_on": "dataset",
-    "benchmarks": "benchmark",
-    "base_models": "model",
-    "compares_with": "method",
-}
 
 
 def key(facet: Facet) -> str:
@@ -35,7 +28,7 @@ def key(facet: Facet) -> str:
     return facet_key(facet.field)
 
 
-def facets(kb: KnowledgeBase) -> dict[str, dict]:
+def facets(kb: KnowledgeBase) -> dict[str, Json]:
     """Facets by id, as plain data with their `key`."""
     return {
         facet.id: {**facet.model_dump(mode="json", exclude={"id"}), "key": key(facet)}
@@ -43,7 +36,7 @@ def facets(kb: KnowledgeBase) -> dict[str, dict]:
     }
 
 
-def paper_summary(paper: Paper) -> dict:
+def paper_summary(paper: Paper) -> Json:
     """The bibliography of a paper."""
     dumped = paper.model_dump(mode="json", include=set(PAPER_FIELDS))
     return {field: dumped[field] for field in PAPER_FIELDS}
@@ -51,9 +44,8 @@ def paper_summary(paper: Paper) -> dict:
 
 def has(node: AnyNode) -> list[str]:
     """Which of `code`, `impl` (a script in the lab) and `results` (reported) an entry has."""
-    entries = [node.entry]
-    if isinstance(node.entry, Paper):
-        entries = [e for c in COLLECTIONS.values() for e in getattr(node.entry, c)]
+    entry = node.entry
+    entries = [e for _, e in entries_of(entry)] if isinstance(entry, Paper) else [entry]
     found = {
         "code": isinstance(node, EntryNode) and node.paper.code is not None,
         "impl": any(getattr(entry, "reference_impl", None) for entry in entries),
@@ -62,9 +54,9 @@ def has(node: AnyNode) -> list[str]:
     return [name for name, there in found.items() if there]
 
 
-def row(kb: KnowledgeBase, node: AnyNode) -> dict:
+def row(kb: KnowledgeBase, node: AnyNode) -> Json:
     """The short view: identity, facets, links to other entries, and the paper's summary."""
-    view = {"kind": node.kind, "id": node.id, "ref": node.ref, "name": node.name}
+    view: Json = {"kind": node.kind, "id": node.id, "ref": node.ref, "name": node.name}
     entry = node.entry
     if isinstance(entry, Paper):
         dumped = paper_summary(entry)
@@ -78,16 +70,16 @@ def row(kb: KnowledgeBase, node: AnyNode) -> dict:
         if isinstance(entry, Method):
             view["objective"] = {part: dumped["objective"][part] for part in ("family", "parent")}
     if isinstance(node, TermNode):
-        view = {**view, "facet": node.facet, "entries": len(_carriers(kb, node))}
+        view = {**view, "facet": node.facet, "entries": len(kb.carriers(node))}
     else:
         view["has"] = has(node)
         view["paper"] = paper_summary(node.paper)
     return view
 
 
-def card(kb: KnowledgeBase, node: AnyNode) -> dict:
+def card(kb: KnowledgeBase, node: AnyNode) -> Json:
     """The full view: every field of the record, its evidence and its errata."""
-    view = {"kind": node.kind, "id": node.id, "ref": node.ref, "name": node.name}
+    view: Json = {"kind": node.kind, "id": node.id, "ref": node.ref, "name": node.name}
     if isinstance(node, EntryNode):
         view["paper"] = paper_summary(node.paper)
     dumped = node.entry.model_dump(mode="json", by_alias=True)
@@ -97,7 +89,7 @@ def card(kb: KnowledgeBase, node: AnyNode) -> dict:
         view["children"] = [
             term.id for term in kb.facets[node.facet].terms if term.parent == node.id
         ]
-        view["entries"] = _carriers(kb, node)
+        view["entries"] = list(kb.carriers(node))
     else:
         view["has"] = has(node)
         view |= _uses(kb, node)
@@ -106,40 +98,21 @@ def card(kb: KnowledgeBase, node: AnyNode) -> dict:
     return view
 
 
-def _carriers(kb: KnowledgeBase, node: TermNode) -> list[str]:
-    """Full names of the entries that carry a term or one below it."""
-    terms = kb.term_closure(node.facet, node.id)
-    return [
-        other.ref
-        for kind in kb.facets[node.facet].applies_to
-        for other in kb.nodes(kind)
-        if terms & set(kb.facet_values(other, node.facet))
-    ]
-
-
-def _uses(kb: KnowledgeBase, node: AnyNode) -> dict:
+def _uses(kb: KnowledgeBase, node: AnyNode) -> Json:
     """Methods that name this entry: those that use it, and those whose objective extends it."""
     if node.kind == "paper":
         return {}
-    fields = [field for field, kind in USES.items() if kind == node.kind]
-    methods = list(kb.methods.values())
-    found = {
-        "used_by": [
-            f"method:{m.id}" for m in methods if any(node.id in getattr(m, f) for f in fields)
-        ]
-    }
+    users = list(kb.users(node))
     if node.kind == "method":
-        found["compared_by"] = found.pop("used_by")
-        children = [m for m in methods if m.objective.parent == node.id]
-        found["extended_by"] = [f"method:{m.id}" for m in children]
-    return found
+        return {"compared_by": users, "extended_by": list(kb.extensions(node))}
+    return {"used_by": users}
 
 
-def evidence(item: Evidence) -> dict:
+def evidence(item: Evidence) -> Json:
     return item.model_dump(mode="json", by_alias=True)
 
 
-def erratum(item: Erratum) -> dict:
+def erratum(item: Erratum) -> Json:
     return {
         "kind": "erratum",
         "id": item.id,
@@ -149,7 +122,7 @@ def erratum(item: Erratum) -> dict:
     }
 
 
-def claims(node: AnyNode) -> list[dict]:
+def claims(node: EntryNode[Method]) -> list[Json]:
     """The claims of a method, each with the method and the paper it stands in."""
     return [
         {
@@ -165,14 +138,15 @@ def claims(node: AnyNode) -> list[dict]:
     ]
 
 
-def stats(kb: KnowledgeBase) -> dict:
+def stats(kb: KnowledgeBase) -> Json:
     """Counts of everything, computed."""
     methods = list(kb.nodes("method"))
+    methods_have = [has(node) for node in methods]
     papers = kb.papers.values()
     status = dict.fromkeys(("verified", "reported", "inferred"), 0)
     for paper in papers:
-        for item in paper.evidence:
-            status[item.status] += 1
+        for proof in paper.evidence:
+            status[proof.status] += 1
     severity = dict.fromkeys(SEVERITIES, 0)
     for item in kb.errata:
         severity[item.severity] += 1
@@ -183,10 +157,11 @@ def stats(kb: KnowledgeBase) -> dict:
         "papers": len(kb.papers),
         "repositories": sum(paper.type == "repository" for paper in papers),
         "beyond_survey": sum(paper.beyond_survey for paper in papers),
-        "entries": {c: sum(1 for _ in kb.nodes(k)) for k, c in COLLECTIONS.items()},
+        "entries": {COLLECTIONS[kind]: len(kb.entries(kind)) for kind in ENTRY_KINDS},
         "terms": sum(1 for _ in kb.nodes("term")),
         "methods_with": {
-            name: sum(name in has(node) for node in methods) for name in ("code", "impl", "results")
+            name: sum(name in found for found in methods_have)
+            for name in ("code", "impl", "results")
         },
         "claims": sum(len(node.entry.claims) for node in methods),
         "reported_results": sum(len(node.entry.results) for node in methods),
@@ -195,52 +170,53 @@ def stats(kb: KnowledgeBase) -> dict:
         "years": {str(year): count for year, count in sorted(years.items())},
         "facets": {
             facet.id: {
-                term.id: len(_carriers(kb, kb_node))
+                term.id: len(kb.carriers(TermNode("term", term.id, term, facet.id)))
                 for term in facet.terms
-                if (kb_node := TermNode("term", term.id, term, facet.id))
             }
             for facet in kb.facets.values()
         },
     }
 
 
-def _document(kb: KnowledgeBase, node: AnyNode) -> Iterable[tuple[float, str]]:
-    """Pairs (weight, text) to search in."""
+def _document(
+    kb: KnowledgeBase, node: AnyNode, labels: Mapping[tuple[str, str], str]
+) -> Iterable[tuple[float, str]]:
+    """Pairs (weight, text) to search in. `labels` are those of terms, by facet and id."""
     entry = node.entry
-    names = [node.id, node.name, *getattr(entry, "aliases", ())]
-    yield 6, " ".join(dict.fromkeys(names))
-    yield 2, getattr(entry, "summary", None) or getattr(entry, "definition", "")
+    yield 6, " ".join(dict.fromkeys((node.id, node.name, *node.aliases)))
+    yield 2, entry.summary if isinstance(entry, Entry | Paper) else entry.definition
     if isinstance(node, EntryNode):
         yield 3, node.paper.title
         yield 2, " ".join(node.paper.authors)
         yield 1, node.paper.venue
-    for facet in kb.facets.values():
-        labels = {term.id: term.label for term in facet.terms}
-        for value in kb.facet_values(node, facet.id):
-            yield 1, f"{value} {labels.get(value, '')}"
+    for facet in kb.facets:
+        for value in kb.facet_values(node, facet):
+            yield 1, f"{value} {labels.get((facet, value), '')}"
     yield 1, " ".join(getattr(entry, "notes", ()))
     if isinstance(entry, Method):
         yield 1, entry.objective.difference or ""
         yield 1, " ".join(claim.text for claim in entry.claims)
     if isinstance(entry, Paper):
-        for collection in COLLECTIONS.values():
-            for part in getattr(entry, collection):
-                yield 3, f"{part.id} {part.name}"
+        for _, part in entries_of(entry):
+            yield 3, f"{part.id} {part.name}"
 
 
 def compiled(kb: KnowledgeBase) -> dict[str, object]:
-    """Everything that `mmalign.ask.catalogue` keeps, by key; see there."""
-    nodes = list(kb.nodes())
+    """Everything that `mmalign.ask.catalogue` keeps, by key: cards by full name, and with keys
+    without a colon the rest."""
+    labels = {(f.id, term.id): term.label for f in kb.facets.values() for term in f.terms}
     values: dict[str, object] = {
         "facets": facets(kb),
         "names": kb.names,
         "stats": stats(kb),
+        "checked": {p.id: max(item.checked for item in p.evidence) for p in kb.papers.values()},
     }
     for kind in KINDS:
         values[f"rows {kind}"] = [row(kb, node) for node in kb.nodes(kind)]
-        values[f"search {kind}"] = search.index(_document(kb, node) for node in kb.nodes(kind))
+        documents = (_document(kb, node, labels) for node in kb.nodes(kind))
+        values[f"search {kind}"] = search.index(documents)
     values["rows erratum"] = [erratum(item) for item in kb.errata]
     values["rows claim"] = [claim for node in kb.nodes("method") for claim in claims(node)]
-    for node in nodes:
-        values[f"card {node.ref}"] = card(kb, node)
+    for node in kb.nodes():
+        values[node.ref] = card(kb, node)
     return values

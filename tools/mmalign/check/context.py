@@ -6,10 +6,11 @@ import datetime
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from mmalign.records.collect import Records
 from mmalign.records.kb import KnowledgeBase
-from mmalign.records.model import Entry, Paper
+from mmalign.records.model import Entry, Method, Paper
 from mmalign.records.problems import Location
 from mmalign.vocabulary import COLLECTIONS, KINDS
 
@@ -17,14 +18,17 @@ MAX_SUGGESTIONS = 200
 """Looking for similar ids costs their number: no more often than this per check."""
 
 
+E = TypeVar("E", bound=Entry, covariant=True)
+
+
 @dataclass(frozen=True)
-class Place:
+class Place(Generic[E]):
     """An entry of a paper and where it stands."""
 
     file: str
     location: Location
     kind: str
-    entry: Entry
+    entry: E
     paper: Paper
 
 
@@ -35,7 +39,7 @@ class Context:
     kb: KnowledgeBase
     records: Records
     today: datetime.date
-    places: list[Place] = field(default_factory=list)
+    places: list[Place[Entry]] = field(default_factory=list)
     ids: dict[str, dict[str, list[tuple[str, Location]]]] = field(default_factory=dict)
     terms: dict[str, dict[str, str | None]] = field(default_factory=dict)
     suggestions: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -45,7 +49,8 @@ class Context:
         for file, paper in self.records.papers.items():
             self.ids["paper"].setdefault(paper.id, []).append((file, ("id",)))
             for kind, collection in COLLECTIONS.items():
-                for number, entry in enumerate(getattr(paper, collection)):
+                entries: tuple[Entry, ...] = getattr(paper, collection)
+                for number, entry in enumerate(entries):
                     location = (collection, number)
                     self.places.append(Place(file, location, kind, entry, paper))
                     places = self.ids[kind].setdefault(entry.id, [])
@@ -57,8 +62,10 @@ class Context:
         """Does this id exist? One in a record that could not be read does."""
         return id_ in self.ids[kind] or id_ in self.records.unread_ids
 
-    def methods(self) -> Iterator[Place]:
-        return (place for place in self.places if place.kind == "method")
+    def methods(self) -> Iterator[Place[Method]]:
+        for file, paper in self.records.papers.items():
+            for number, method in enumerate(paper.methods):
+                yield Place(file, ("methods", number), "method", method, paper)
 
     def nearest(self, pool_name: str, pool: Iterable[str], word: str) -> str:
         """A hint that names the id or term most like `word`, or nothing."""

@@ -14,10 +14,12 @@ from mmalign.vocabulary import KINDS
 
 def file_names(context: Context) -> Iterator[Finding]:
     """The name of a file is the id inside it."""
-    for file, record in [*context.records.papers.items(), *context.records.facets.items()]:
+    named = [(file, paper.id) for file, paper in context.records.papers.items()]
+    named += [(file, facet.id) for file, facet in context.records.facets.items()]
+    for file, id_ in named:
         stem = Path(file).stem
-        if stem != record.id:
-            message = f"id: '{record.id}' stands in the file '{Path(file).name}'"
+        if stem != id_:
+            message = f"id: '{id_}' stands in the file '{Path(file).name}'"
             yield Finding("R001", file, ("id",), message, f"write `id: {stem}`, or rename the file")
 
 
@@ -39,7 +41,9 @@ def unique_ids(context: Context) -> Iterator[Finding]:
         yield from claims
 
 
-def _repeated(file: str, where: str | Location, items: Iterable[Any], what: str):
+def _repeated(
+    file: str, where: str | Location, items: Iterable[Any], what: str
+) -> Iterator[Finding]:
     location = (where,) if isinstance(where, str) else where
     seen: set[str] = set()
     for number, item in enumerate(items):

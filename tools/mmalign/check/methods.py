@@ -17,7 +17,7 @@ def scripts(context: Context) -> Iterator[Finding]:
     if not folder.is_dir():  # installed data without the scripts beside it
         return
     present = {path.stem for path in folder.glob("*.py") if not path.name.startswith("_")}
-    owner: dict[str, Place] = {}
+    owner: dict[str, Place[Method]] = {}
     for place in context.methods():
         name = place.entry.reference_impl
         if name is None:
@@ -39,22 +39,39 @@ def scripts(context: Context) -> Iterator[Finding]:
         yield Finding("R014", file, (), "no record names this script", hint)
 
 
+MAX_EQUATION_PROBLEMS = 200
+"""Per file: looking at equations is the costliest rule, and nobody reads on."""
+
+
 def equations(context: Context) -> Iterator[Finding]:
     """Equations are LaTeX that the site can show. Each distinct text is checked once."""
+    found: dict[str, int] = {}
+    for file, location, text in _equations(context):
+        if found.get(file, 0) >= MAX_EQUATION_PROBLEMS:
+            continue
+        messages = latex.problems(text)
+        found[file] = found.get(file, 0) + len(messages)
+        for message in messages:
+            yield Finding("R016", file, location, message)
+        if found[file] >= MAX_EQUATION_PROBLEMS:
+            message = "further equations of this file are not checked"
+            yield Finding("R016", file, location, message, "correct these first")
+
+
+def _equations(context: Context) -> Iterator[tuple[str, Location, str]]:
+    """Every text that a page shows as an equation, with file and place."""
     for place in context.methods():
         objective, at = place.entry.objective, (*place.location, "objective")
-        texts = [((*at, "latex"), objective.latex)]
-        texts += [
-            ((*at, "symbols", n, "symbol"), each.symbol) for n, each in enumerate(objective.symbols)
-        ]
-        texts += [
-            ((*at, "variants", n, "latex"), each.latex)
-            for n, each in enumerate(objective.variants)
-            if each.latex
-        ]
-        for location, text in texts:
-            for message in latex.problems(text):
-                yield Finding("R016", place.file, location, message)
+        yield place.file, (*at, "latex"), objective.latex
+        for number, symbol in enumerate(objective.symbols):
+            yield place.file, (*at, "symbols", number, "symbol"), symbol.symbol
+        for number, variant in enumerate(objective.variants):
+            if variant.latex:
+                yield place.file, (*at, "variants", number, "latex"), variant.latex
+    for file, facet in context.records.facets.items():
+        for number, term in enumerate(facet.terms):
+            if term.form:
+                yield file, ("terms", number, "form"), term.form
 
 
 def drafts(context: Context) -> Iterator[Finding]:

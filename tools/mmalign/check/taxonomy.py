@@ -7,14 +7,14 @@ from typing import Any
 
 from mmalign.ask import graph
 from mmalign.check.context import Context, Place
-from mmalign.records.model import Facet
+from mmalign.records.model import Entry, Facet
 from mmalign.records.problems import Finding, Location
 from mmalign.vocabulary import COLLECTIONS, TERM_FIELDS, kind_of
 
 
 def facets_fit(context: Context) -> Iterator[Finding]:
     """The field of a facet exists, and each field that holds terms has its facet."""
-    covered = set()
+    covered: set[tuple[str, str]] = set()
     for file, facet in context.records.facets.items():
         for number, kind in enumerate(facet.applies_to):
             covered.add((kind, facet.field))
@@ -25,20 +25,20 @@ def facets_fit(context: Context) -> Iterator[Finding]:
     read = {*context.records.facets, *context.records.relations, *context.records.errata}
     if any(file.startswith("taxonomy/") and file not in read for file in context.records.paths):
         return  # a facet that could not be read is no missing one
-    for kind, fields in TERM_FIELDS.items():
+    for carrier, fields in TERM_FIELDS.items():
         for name in fields:
-            if (kind, name) not in covered:
-                message = f"no facet has `field: {name}` and applies to {kind}"
+            if (carrier, name) not in covered:
+                message = f"no facet has `field: {name}` and applies to {carrier}"
                 yield Finding("R020", "taxonomy", (), message, "add it, or its file, to taxonomy/")
 
 
 def unknown_terms(context: Context) -> Iterator[Finding]:
     """Entries carry terms of the facet only."""
-    by_kind = {kind: [] for kind in COLLECTIONS}
+    by_kind: dict[str, list[tuple[Facet, tuple[str, ...]]]] = {kind: [] for kind in COLLECTIONS}
     for facet in context.records.facets.values():
-        for kind in facet.applies_to:
-            if facet.field in TERM_FIELDS[kind]:
-                by_kind[kind].append((facet, tuple(facet.field.split("."))))
+        for carrier in facet.applies_to:
+            if facet.field in TERM_FIELDS[carrier]:
+                by_kind[carrier].append((facet, tuple(facet.field.split("."))))
     for place in context.places:
         for facet, path in by_kind[place.kind]:
             value: Any = place.entry
@@ -55,7 +55,7 @@ def unknown_terms(context: Context) -> Iterator[Finding]:
 
 
 def _unknown_term(
-    context: Context, place: Place, path: Location, facet: Facet, term: str
+    context: Context, place: Place[Entry], path: Location, facet: Facet, term: str
 ) -> Finding:
     hint = context.nearest(f"term:{facet.id}", context.terms[facet.id], term)
     message = f"'{term}' is not a term of {facet.id}"

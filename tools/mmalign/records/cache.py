@@ -1,97 +1,132 @@
-"""Records that were read before, kept as JSON lines in the user's cache folder, one file per root.
+"""What was made of a root, kept as JSON lines in the user's cache folder, one file per root.
 
-Reading YAML takes ten times as long as making the same objects from JSON. What is kept is used only
-if no file of the root, and nothing in this package that reads them, has changed in name, size or
-time since. A cache that cannot be read or written is no error.
+Reading and checking YAML costs more than answering a question. What is kept is used only while
+nothing that it was made of has changed: every file of the records, and every module of this package
+that has a part in it. A cache that cannot be read or written, or that something has spoilt, is no
+error: its content is made again.
+
+Lines of a file: 0 a checksum of all that follows, 1 the stamp, 2 the list of keys, then one value
+per key. Nothing but the standard library is imported, and that only where it is needed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
+import stat
+import sys
 import time
 import zlib
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from pydantic import BaseModel, ValidationError
-
-from mmalign import __version__
+from mmalign.records.root import PACKAGE
 
 SETTLED = 2.0
-"""Seconds for which a file must have been left alone: two changes within a tick of the file
-system's clock look like one."""
+"""Seconds within which two changes of a file may look like one: ticks of a file system's clock."""
+PARTS = ("", "records", "ask")
+"""Folders of the package that have a part in what is kept; everything above them only shows it."""
 
 
-def path_of(root: Path) -> Path:
-    """Where the records of a root are kept. The folder need not exist."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):
-        base = os.path.join(os.path.expanduser("~"), ".cache")
-    number = zlib.crc32(str(root).encode(errors="replace"))
-    return Path(base, "mmalign", f"records-{number:08x}.jsonl")
+@dataclass(frozen=True)
+class Stamp:
+    """One line that changes with everything that counts, and whether that has been left alone."""
+
+    text: bytes
+    settled: bool
 
 
-def stamp(root: Path) -> tuple[bytes, float]:
-    """A line that changes with every file that counts, and the time of the latest change (s)."""
-    package = os.path.dirname(os.path.abspath(__file__))  # mmalign.records
-    files = []
-    for name in ("cache.py", "model.py", "shape.py", "source.py"):
-        status = os.stat(os.path.join(package, name))
-        files.append((name, status.st_mtime_ns, status.st_size))
-    for folder in ("papers", "taxonomy"):
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                if entry.name.endswith((".yaml", ".yml")):
-                    try:
-                        status = entry.stat()
-                        changed, size = status.st_mtime_ns, status.st_size
-                    except OSError:  # a link to nothing: whoever reads it will say so
-                        changed, size = 0, -1
-                    files.append((f"{folder}/{entry.name}", changed, size))
-    latest = max(changed for _, changed, _ in files) / 1e9
-    return json.dumps([__version__, str(root), sorted(files)]).encode(), latest
-
-
-def get(root: Path, models: dict[str, type[BaseModel]]) -> list[tuple[str, BaseModel]] | None:
-    """Name of file and object of each record, or None if nothing fresh is kept.
-
-    `models` are the classes by name that objects may have.
-    """
+def stamp(root: str) -> Stamp | None:
+    """The stamp of a root as it is now; None where its folders cannot be listed."""
+    now, settled = time.time(), True
+    listed: list[tuple[str, tuple[int, ...]]] = []
+    folders = [(os.path.join(PACKAGE, part), f"mmalign/{part}", ".py") for part in PARTS]
+    folders += [(os.path.join(root, name), name, "") for name in ("papers", "taxonomy")]
     try:
-        wanted, _ = stamp(root)
-        lines = path_of(root).read_bytes().split(b"\n")
-        if lines[0] != wanted or lines[-1] != b"end":
+        for folder, name, ending in folders:
+            with os.scandir(folder) as entries:
+                # Of the records' folders everything counts: what is no record may be a problem.
+                for entry in entries:
+                    if entry.name.endswith(ending):
+                        listed.append((f"{name}/{entry.name}", _status(entry)))
+    except OSError:
+        return None
+    for _, status in listed:
+        # A time in the future is a wrong clock's, and says nothing about a change just now.
+        settled = settled and all(abs(now - changed / 1e9) >= SETTLED for changed in status[1:3])
+    return Stamp(json.dumps([sys.version, root, sorted(listed)]).encode(), settled)
+
+
+def _status(entry: os.DirEntry[str]) -> tuple[int, ...]:
+    """What changes with a file: size, times of its content and of its inode (ns), inode."""
+    try:
+        found = entry.stat()
+    except OSError:  # a link to nothing: whoever reads it will say so
+        return (-1,)
+    return (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def path_of(root: str) -> str | None:
+    """Where what was made of a root is kept, or None where there is no place. It need not exist."""
+    import hashlib
+
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # to be ignored then, says the specification
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+    if not os.path.isabs(base):
+        return None
+    name = hashlib.sha256(os.fsencode(root)).hexdigest()
+    return os.path.join(base, "mmalign", f"{name[:32]}.jsonl")
+
+
+def get(root: str, wanted: Stamp) -> dict[str, bytes] | None:
+    """Key -> JSON of what is kept under this stamp, or None if there is no such thing."""
+    path = path_of(root)
+    try:
+        if path is None or not stat.S_ISREG(os.stat(path).st_mode):
             return None
-        found = []
-        for line in lines[1:-1]:
-            file, name, text = line.split(b"\t", 2)
-            model = models[name.decode()]
-            record = model.model_validate_json(text, by_alias=True, by_name=False)
-            found.append((file.decode(), record))
-        return found
-    except (OSError, ValueError, KeyError, ValidationError):
+        with open(path, "rb") as stream:
+            checksum, _, content = stream.read().partition(b"\n")
+        if checksum != _checksum(content):
+            return None
+        kept, keys, *values = content.split(b"\n")
+        if kept != wanted.text:
+            return None
+        return dict(zip(json.loads(keys), values, strict=True))
+    except (OSError, ValueError, TypeError):
         return None
 
 
-def put(root: Path, before: tuple[bytes, float], records: list[tuple[str, BaseModel]]) -> None:
-    """Keep records that were read after the stamp `before` was taken."""
-    if time.time() - before[1] < SETTLED:
-        return
-    lines = [before[0]]
-    for file, record in records:
-        text = record.model_dump_json(by_alias=True, exclude_unset=True)
-        lines.append(b"\t".join([file.encode(), type(record).__name__.encode(), text.encode()]))
+def put(root: str, made_of: Stamp, values: Mapping[str, bytes]) -> None:
+    """Keep what was made after the stamp was taken. What has just changed is not kept: it may
+    change once more and look the same."""
     path = path_of(root)
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and renamed: another process never sees half of it.
-        handle, aside = tempfile.mkstemp(dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(b"\n".join([*lines, b"end"]))
-            os.replace(aside, path)
-        except OSError:
-            os.unlink(aside)
-            raise
+    if path is None or not made_of.settled:
+        return
+    content = b"\n".join([made_of.text, json.dumps(list(values)).encode(), *values.values()])
+    _write(path, _checksum(content) + b"\n" + content)
+
+
+def _checksum(content: bytes) -> bytes:
+    return f"{zlib.crc32(content):08x}".encode()
+
+
+def _write(path: str, content: bytes) -> None:
+    """Written aside and renamed: another process never sees half of it."""
+    import contextlib
+    import tempfile
+
+    aside = None
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=os.path.dirname(path), suffix=".part")
+        with open(handle, "wb") as stream:
+            stream.write(content)
+        os.replace(aside, path)
+        aside = None
+    except OSError:
+        pass
+    finally:
+        if aside is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(aside)

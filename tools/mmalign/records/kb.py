@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Generic, Literal, TypeVar, overload
 
 from mmalign import names
@@ -24,7 +25,7 @@ from mmalign.records.model import (
     Relation,
     Term,
 )
-from mmalign.vocabulary import COLLECTIONS, KINDS, EntryKind, Kind
+from mmalign.vocabulary import COLLECTIONS, KINDS, USES, EntryKind, Kind
 
 Record = Entry | Paper | Term
 R = TypeVar("R", bound=Record, covariant=True)
@@ -159,7 +160,7 @@ class KnowledgeBase:
     def nodes(self, kind: Kind | None = None) -> Iterator[AnyNode]: ...
     def nodes(self, kind: Kind | None = None) -> Iterator[AnyNode]:
         """All nodes, or those of one kind, in the order of `KINDS` and then by id."""
-        return (node for node in self._nodes.values() if kind in (None, node.kind))
+        return iter(self._nodes.values() if kind is None else self._of_kind[kind])
 
     def node(self, ref: str) -> AnyNode:
         """The node of a full name. Raises KeyError; `find` takes what people write."""
@@ -168,6 +169,13 @@ class KnowledgeBase:
     def entries(self, kind: Kind) -> dict[str, AnyNode]:
         """Nodes of one kind by id (terms by `facet/id`)."""
         return {node.ref.partition(":")[2]: node for node in self.nodes(kind)}
+
+    @cached_property
+    def _of_kind(self) -> dict[str, list[AnyNode]]:
+        found: dict[str, list[AnyNode]] = {kind: [] for kind in KINDS}
+        for node in self._nodes.values():
+            found[node.kind].append(node)
+        return found
 
     @property
     def methods(self) -> dict[str, Method]:
@@ -222,18 +230,84 @@ class KnowledgeBase:
         if node.kind == "paper":
             return node.paper.evidence
         collection = COLLECTIONS[node.kind]
-        prefix = f"{collection}.{node.id}"
-        return tuple(
-            item
-            for item in node.paper.evidence
-            if any(
-                path in (collection, prefix) or path.startswith(prefix + ".") for path in item.for_
-            )
-        )
+        found = self._evidence.get((node.paper.id, collection), [])
+        own = self._evidence.get((node.paper.id, f"{collection}.{node.id}"), [])
+        return tuple(node.paper.evidence[place] for place in sorted({*found, *own}))
 
     def errata_about(self, node: AnyNode) -> tuple[Erratum, ...]:
         """Errata that name this entry, or for an entry its paper."""
         refs = {node.ref}
         if isinstance(node, EntryNode):
             refs.add(f"paper:{node.paper.id}")
-        return tuple(erratum for erratum in self.errata if refs & set(erratum.about))
+        places = {place for ref in refs for place in self._errata.get(ref, ())}
+        return tuple(self.errata[place] for place in sorted(places))
+
+    def carriers(self, node: TermNode) -> tuple[str, ...]:
+        """Full names of the entries that carry a term or one below it, by kind and then by id."""
+        return self._carriers.get((node.facet, node.id), ())
+
+    def users(self, node: AnyNode) -> tuple[str, ...]:
+        """Full names of the methods that name an entry in a field of `USES`."""
+        return tuple(self._users.get(node.ref, ()))
+
+    def extensions(self, node: AnyNode) -> tuple[str, ...]:
+        """Full names of the methods whose objective extends that of this one."""
+        return tuple(self._extensions.get(node.ref, ()))
+
+    # What is asked of every entry in turn is looked up in an index that is made once: a search
+    # through all the others would make the whole quadratic.
+
+    @cached_property
+    def _evidence(self) -> dict[tuple[str, str], list[int]]:
+        """(paper, first two parts of a field's path) -> places in the paper's list."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for paper in self.papers.values():
+            for place, item in enumerate(paper.evidence):
+                for head in {".".join(path.split(".")[:2]) for path in item.for_}:
+                    found.setdefault((paper.id, head), []).append(place)
+        return found
+
+    @cached_property
+    def _errata(self) -> dict[str, list[int]]:
+        """Full name -> places in the list of errata."""
+        found: dict[str, list[int]] = {}
+        for place, erratum in enumerate(self.errata):
+            for ref in erratum.about:
+                found.setdefault(ref, []).append(place)
+        return found
+
+    @cached_property
+    def _users(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for method in self.nodes("method"):
+            named = {
+                f"{kind}:{id_}" for f, kind in USES.items() for id_ in getattr(method.entry, f)
+            }
+            for ref in named:
+                found.setdefault(ref, []).append(method.ref)
+        return found
+
+    @cached_property
+    def _extensions(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for method in self.nodes("method"):
+            if method.entry.objective.parent:
+                parent = f"method:{method.entry.objective.parent}"
+                found.setdefault(parent, []).append(method.ref)
+        return found
+
+    @cached_property
+    def _carriers(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """(facet, term) -> entries that carry the term or one below it."""
+        found: dict[tuple[str, str], tuple[str, ...]] = {}
+        for facet in self.facets.values():
+            own: dict[str, list[int]] = {}
+            entries = [node for kind in facet.applies_to for node in self.nodes(kind)]
+            for place, node in enumerate(entries):
+                for value in set(self.facet_values(node, facet.id)):
+                    own.setdefault(value, []).append(place)
+            for term in facet.terms:
+                below = self.term_closure(facet.id, term.id)
+                places = sorted({place for each in below for place in own.get(each, ())})
+                found[facet.id, term.id] = tuple(entries[place].ref for place in places)
+        return found

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 
 from mmalign.errors import LoadError
-from mmalign.records import cache
-from mmalign.records.collect import FILES, Records, read
+from mmalign.records.collect import read
 from mmalign.records.kb import KnowledgeBase
 from mmalign.records.root import find_root
 
@@ -17,16 +16,7 @@ def load(root: str | os.PathLike[str] | None = None) -> KnowledgeBase:
 
     Raises LoadError with every problem of shape, RootNotFound where there is no data.
     """
-    found = Path(find_root(root))
-    kept = cache.get(found, {model.__name__: model for model in FILES})
-    if kept is not None:
-        records = Records(found)
-        for file, record in kept:
-            records.add(file, record)
-        return records.knowledge_base()
-    before = cache.stamp(found)
-    records = read(found)
+    records = read(Path(find_root(root)))
     if records.problems:
         raise LoadError(records.problems)
-    cache.put(found, before, records.all())
     return records.knowledge_base()

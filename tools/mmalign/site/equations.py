@@ -6,12 +6,14 @@ import functools
 import html
 import re
 
+from mmalign.characters import printable
 from mmalign.check.latex import to_mathml
 from mmalign.site.text import fence
 
 # Between tags, Markdown would still read these (a bar ends a cell of a table).
 _TEXT = re.compile(r">([^<]+)<")
-_NUMBER = re.compile(r"&#x([0-9A-Fa-f]+);")
+# Not the blank that does not break: it stands for the blanks of words such as `if `.
+_BLANKS = re.compile(r"[ \t\r\n]+")
 _NESTED = re.compile(r"<mrow>\s*<mrow>((?:(?!</?mrow>).)*)</mrow>\s*</mrow>")
 _WORD = re.compile(r'(?:<mi mathvariant="normal">[^<&]</mi>){2,}')
 # As in TeX, thin spaces between a function and its neighbours.
@@ -21,30 +23,29 @@ _SPECIAL = re.compile(r"[\\`*_{}\[\]|~^]")
 
 @functools.lru_cache(maxsize=8192)
 def mathml(latex: str, display: str = "block") -> str:
-    """MathML on one line. An equation that cannot be converted is shown as its LaTeX, as code."""
+    """MathML on one line. An equation that cannot be converted is shown as its LaTeX, as code.
+
+    What comes from `to_mathml` is well formed, of listed elements, and escaped; what is done to it
+    here moves its tags and turns characters into entities, and makes no new markup of any text.
+    """
     try:
-        made = " ".join(to_mathml(latex, display).split())
+        made = _BLANKS.sub(" ", to_mathml(latex, display))
     except Exception:  # latex2mathml's errors have no common base; `mmalign validate` shows them
-        return f"<code>{_quiet(html.escape(latex))}</code>"
-    # Characters instead of numbers, and one bracket for several: half the work for every parser.
-    made = _NUMBER.sub(_character, made)
+        return f"<code>{_quiet(html.escape(printable(_BLANKS.sub(' ', latex))))}</code>"
+    # One bracket for several: half the work for every parser.
     made = _NESTED.sub(r"<mrow>\1</mrow>", made)
     made = _WORD.sub(_joined, made)
     made = _FUNCTION.sub(r'<mspace width="0.17em" />\g<0><mspace width="0.17em" />', made)
     return _TEXT.sub(lambda match: f">{_quiet(match[1])}<", made)
 
 
-def _character(match: re.Match) -> str:
-    return html.escape(chr(int(match[1], 16)))
-
-
-def _joined(match: re.Match) -> str:
+def _joined(match: re.Match[str]) -> str:
     """Upright letters that stand side by side are one word."""
     return f"<mi>{''.join(re.findall(r'>([^<]+)<', match[0]))}</mi>"
 
 
 def _quiet(text: str) -> str:
-    return _SPECIAL.sub(lambda match: f"&#{ord(match.group())};", " ".join(text.split()))
+    return _SPECIAL.sub(lambda match: f"&#{ord(match.group())};", _BLANKS.sub(" ", text))
 
 
 def inline(latex: str) -> str:
