@@ -4,20 +4,30 @@ Commands are imported when they are called. Everything a query needs is click, j
 `mmalign.ask.catalogue`; pydantic, yaml, networkx and rich are imported where a command needs them,
 and torch nowhere in this package.
 
-Exit status: 0 done, 1 problems found or something outside is missing, 2 wrong usage.
+Exit status: 0 done, 1 problems found or something outside is missing, 2 wrong usage, 70 a fault of
+mmalign itself (EX_SOFTWARE of BSD's sysexits.h), 130 stopped with Control-C.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import click
 
 from mmalign import __version__
-from mmalign.errors import RootNotFound, UnknownId
+from mmalign.characters import printable
+from mmalign.errors import MmalignError, RootNotFound, UnknownAxis, UnknownId
 from mmalign.names import nearest
+
+FAULT = 70
+STOPPED = 130
+LONGEST = 600
+"""Characters of an error that are shown: who gives an id of 100 kB knows it already."""
 
 COMMANDS = {
     "validate": "validate:validate",
@@ -37,6 +47,7 @@ COMMANDS = {
     "diff": "diff:diff",
     "site": "site:site",
     "run": "run:run",
+    "open": "open:open_",
     "completion": "completion:completion",
 }
 """Command -> `module:function` in this package, in the order of `--help`."""
@@ -52,62 +63,142 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         module, _, function = COMMANDS[name].partition(":")
-        return getattr(importlib.import_module(f"mmalign.cli.{module}"), function)
+        command = getattr(importlib.import_module(f"mmalign.cli.{module}"), function)
+        assert isinstance(command, click.Command)
+        return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = nearest(args[0], COMMANDS)
             hint = f"; did you mean {' or '.join(near)}?" if near else "; see mmalign --help"
             raise click.UsageError(f"no command is called '{args[0]}'{hint}", ctx)
         return super().resolve_command(ctx, args)
 
-    def main(self, args=None, prog_name=None, standalone_mode=True, **extra):
+    def make_context(
+        self, info_name: str | None, args: list[str], *others: Any, **extra: Any
+    ) -> click.Context:
+        # No program can be given one; a caller in this process can, and paths would raise.
+        if any("\0" in arg for arg in args):
+            raise click.UsageError("an argument holds a NUL character")
+        with _reader_may_go():
+            return super().make_context(info_name, args, *others, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _reader_may_go():
+            return super().invoke(ctx)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """As click's, but every way to fail ends in one line on stderr and a status."""
+        # `python -m mmalign` is the same program.
+        name = prog_name or "mmalign"
+
+        def run() -> Any:
+            return super(Commands, self).main(
+                args,
+                name,
+                complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
+            )
+
         if not standalone_mode:
-            return super().main(args, prog_name, standalone_mode=False, **extra)
+            return run()
         try:
-            status = super().main(args, prog_name or "mmalign", standalone_mode=False, **extra)
-            sys.stdout.flush()
+            status = run()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             status = error.exit_code
         except click.ClickException as error:
             # One line: click's own form would put the usage above it.
-            click.echo(f"Error: {error.format_message()}", err=True)
+            _say(error.format_message())
             status = error.exit_code
         except (click.Abort, KeyboardInterrupt):
-            status = 130
+            status = STOPPED
         except Exception as error:
             if os.environ.get("MMALIGN_DEBUG"):
                 raise
             status = _explain(error)
+        _let_go_of_stdout()
         sys.exit(status if isinstance(status, int) else 0)
 
 
+@contextlib.contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """Whoever reads stdout has gone away, as `head` does: nothing is wrong."""
+    try:
+        yield
+    except BrokenPipeError:
+        from mmalign.cli.output import silence_stdout
+
+        silence_stdout()
+        raise click.exceptions.Exit(0) from None
+
+
+def _let_go_of_stdout() -> None:
+    """What stdout still holds and cannot be rid of would be a second error when Python ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        from mmalign.cli.output import silence_stdout
+
+        silence_stdout()
+
+
+def _say(text: str) -> None:
+    """`Error: text` on stderr, in one line, whatever the text holds."""
+    line = printable(" ".join(text.split()))
+    if len(line) > LONGEST:
+        # The end may hold the hint.
+        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 3 :]}"
+    with contextlib.suppress(OSError):  # there is nobody left to tell
+        click.echo(f"Error: {line}", err=True)
+
+
 def _explain(error: Exception) -> int:
-    """One line (or one per problem of a record) on stderr; gives the exit status."""
-    if isinstance(error, UnknownId):
-        click.echo(f"Error: {error}", err=True)
-        return 2
+    """One line on stderr about what ended a command; gives the exit status."""
     problems = getattr(error, "problems", None)
     if problems:
         first = problems[0]
-        click.echo(
-            f"Error: the records cannot be read: {first.file}:{first.line}: {first.message} "
+        _say(
+            f"the records cannot be read: {first.file}:{first.line}: {first.message} "
             f"({len(problems)} problem{'s' if len(problems) > 1 else ''} in all; "
-            "see mmalign validate)",
-            err=True,
+            "see mmalign validate)"
         )
         return 1
+    if isinstance(error, (RootNotFound, UnknownId, UnknownAxis)):
+        _say(str(error))
+        return 2
+    if isinstance(error, MmalignError):
+        _say(str(error))
+        return 1
     if isinstance(error, OSError):
-        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        click.echo(f"Error: {named}", err=True)
-        return 2 if isinstance(error, RootNotFound) else 1
+        reason = error.strerror or str(error)
+        _say(f"{os.fsdecode(error.filename)}: {reason}" if error.filename else reason)
+        return 1
+    if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name or ""):
+        _say(f"'{error.name}' is not installed; pip install mmalign brings what is needed")
+        return 1
     text = " ".join(str(error).split()) or "no message"
-    click.echo(
-        f"Error: {type(error).__name__}: {text} (set MMALIGN_DEBUG=1 to see where)", err=True
-    )
-    return 1
+    _say(f"{type(error).__name__}: {text[:LONGEST]} (set MMALIGN_DEBUG=1 to see where)")
+    return FAULT
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in ("mmalign", "reference_impls")
 
 
 @click.group(
@@ -126,8 +217,11 @@ def _explain(error: Exception) -> int:
 def cli(ctx: click.Context, root: str | None) -> None:
     """An atlas of multimodal-LLM alignment: browse it, query it, rerun it.
 
-    Data goes to stdout, notes to stderr. Exit status: 0 done, 1 problems found, 2 wrong usage.
+    Data goes to stdout, notes to stderr. Exit status: 0 done, 1 problems found, 2 wrong usage, 70 a
+    fault of mmalign itself.
     """
+    if root == "":
+        raise click.BadParameter("a folder is wanted, not an empty name", ctx, param_hint="--root")
     ctx.obj = root
     if os.environ.get("NO_COLOR"):
         ctx.color = False
@@ -139,7 +233,31 @@ def cli(ctx: click.Context, root: str | None) -> None:
 
 def main() -> None:
     """The console script."""
+    _open_streams()
     cli()
+
+
+def _open_streams() -> None:
+    """Put something where standard input, output and error are closed (`>&-`).
+
+    Else the next file that is opened, the cache or a pipe to git, would take their place. Writing
+    to a closed stdout stays an error, and reading from a closed stdin gives nothing.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is given; for stdout it is one that cannot be written.
+            os.set_inheritable(
+                os.open(os.devnull, os.O_RDONLY if number < 2 else os.O_WRONLY), True
+            )
+    # Python has None for a stream that was closed when it began.
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def reference() -> str:
@@ -150,6 +268,7 @@ def reference() -> str:
     parts = [_section(cli, root, "## mmalign")]
     for name in COMMANDS:
         command = cli.get_command(root, name)
+        assert command is not None
         context = click.Context(command, info_name=name, parent=root, terminal_width=96)
         parts.append(_section(command, context, f"## mmalign {name}"))
         if isinstance(command, click.Group):

@@ -1,6 +1,10 @@
-"""Ids, kinds and terms as arguments: resolving them, and completing them in a shell."""
+"""Ids, kinds, terms and numbers as arguments: reading them, and completing them in a shell."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,8 +14,32 @@ from mmalign.errors import UnknownId
 from mmalign.names import nearest
 from mmalign.vocabulary import KINDS, LISTED, PLURALS
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
-class Kind(click.ParamType):
+    TextParam = click.ParamType[str]
+else:  # not generic before click 8.4
+    TextParam = click.ParamType
+
+Offered = Iterable[tuple[str, str]]
+"""What a shell may offer: a word and what it means."""
+
+
+class Whole(click.IntRange):
+    """A whole number as people write it: digits 0 to 9 and a sign.
+
+    Python's `int` also takes `2_024`, the digits of every script and blanks around them.
+    """
+
+    _WRITTEN = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and not self._WRITTEN.fullmatch(value):
+            self.fail(f"'{value}' is not a whole number", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Kind(TextParam):
     """A kind, singular or plural; gives the singular."""
 
     name = "kind"
@@ -19,7 +47,7 @@ class Kind(click.ParamType):
     def __init__(self, kinds: tuple[str, ...] = LISTED):
         self.kinds = kinds
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         wanted = value.lower()
         for kind in self.kinds:
             if wanted in (kind, PLURALS[kind]):
@@ -29,7 +57,9 @@ class Kind(click.ParamType):
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         self.fail(f"'{value}' is not one of {', '.join(known)}{hint}", param, ctx)
 
-    def shell_complete(self, ctx, param, incomplete):
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
         return [
@@ -39,7 +69,7 @@ class Kind(click.ParamType):
         ]
 
 
-class Name(click.ParamType):
+class Name(TextParam):
     """An id, alias or full name of an entry. Not looked up here: that needs the records."""
 
     name = "id"
@@ -47,17 +77,19 @@ class Name(click.ParamType):
     def __init__(self, kinds: tuple[str, ...] = KINDS):
         self.kinds = kinds
 
-    def shell_complete(self, ctx, param, incomplete):
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         return complete(ctx, incomplete, self._names)
 
-    def _names(self, catalogue: Catalogue):
+    def _names(self, catalogue: Catalogue) -> Offered:
         for kind in self.kinds:
             for row in catalogue.rows(kind):
                 # A colon ends a word for bash, so that full names are completed for terms only.
                 yield row["id"], f"{kind}: {row['name']}"
 
 
-class TermName(click.ParamType):
+class TermName(TextParam):
     """A term of one facet, `!` before it to exclude."""
 
     name = "term"
@@ -65,22 +97,27 @@ class TermName(click.ParamType):
     def __init__(self, key: str):
         self.key = key
 
-    def shell_complete(self, ctx, param, incomplete):
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         return complete(ctx, incomplete, self._names)
 
-    def _names(self, catalogue: Catalogue):
+    def _names(self, catalogue: Catalogue) -> Offered:
         for facet in catalogue.facets.values():
             if facet["key"] == self.key:
                 yield from ((term["id"], term["label"]) for term in facet["terms"])
 
 
-def complete(ctx: click.Context, incomplete: str, names):
+def complete(
+    ctx: click.Context, incomplete: str, names: Callable[[Catalogue], Offered]
+) -> list[CompletionItem]:
+    """What of `names` begins as `incomplete` does, a `!` before it or not."""
     from click.shell_completion import CompletionItem
 
     sign = "!" if incomplete.startswith("!") else ""
     try:
         catalogue = open_catalogue(ctx.find_root().params.get("root"))
-        found = {name: help_ for name, help_ in names(catalogue)}
+        found = dict(names(catalogue))
     except Exception:  # a shell must not print errors while one types
         return []
     return [

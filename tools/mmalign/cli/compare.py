@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 
 import click
 
-from mmalign.cli import output
+from mmalign.cli import layout, output
 from mmalign.cli.arguments import Name, resolve
-from mmalign.export.rows import cell
+from mmalign.export.rows import Row, cell
 
 # Fields that are compared, in this order; those that no entry has are left out.
 FIELDS = (
@@ -19,6 +19,8 @@ FIELDS = (
     "size_released", "sizes", "judge", "licence", "reference_impl", "has",
 )  # fmt: skip
 PLAIN_WIDTH = 110
+NARROWEST = 16
+"""Columns that the text of an entry needs at least to stand beside another."""
 
 
 @click.command()
@@ -53,7 +55,7 @@ def compare(ctx: click.Context, ids: tuple[str, ...], format_: str, as_json: boo
         output.write(_grid(heads, rows))
 
 
-def side_by_side(cards: list[Mapping]):
+def side_by_side(cards: Sequence[Row]) -> Iterator[list[str]]:
     """Lines of the comparison: field, then one text per card."""
     for field in FIELDS:
         texts = [cell(output.lookup(card, field)).replace("; ", ", ") for card in cards]
@@ -66,13 +68,13 @@ def side_by_side(cards: list[Mapping]):
         yield [" ".join(name), *(_values(card, "results", keys, name) for card in cards)]
 
 
-def _names(cards: list[Mapping], field: str, keys: tuple[str, ...]) -> list[tuple]:
+def _names(cards: Sequence[Row], field: str, keys: tuple[str, ...]) -> list[tuple[str, ...]]:
     """What the lists of several cards talk about, each once, in order of appearance."""
     parts = (part for card in cards for part in card.get(field) or ())
     return list(dict.fromkeys(tuple(part[key] for key in keys) for part in parts))
 
 
-def _values(card: Mapping, field: str, keys: tuple[str, ...], name: tuple) -> str:
+def _values(card: Row, field: str, keys: tuple[str, ...], name: tuple[str, ...]) -> str:
     """What one card says about `name`: values, with the model where there is one."""
     return ", ".join(
         f"{part['value']}" + (f" ({part['model']})" if part.get("model") else "")
@@ -82,16 +84,17 @@ def _values(card: Mapping, field: str, keys: tuple[str, ...], name: tuple) -> st
 
 
 def _grid(heads: list[str], rows: list[list[str]]) -> str:
-    """Columns of equal width, long texts wrapped inside them."""
-    import textwrap
-
-    total = output.terminal_width() or PLAIN_WIDTH
-    first = min(max(len(row[0]) for row in rows), 24)
-    size = max((total - first) // (len(heads) - 1) - 2, 16)
+    """Columns of equal width, long texts wrapped inside them; one entry below the other where that
+    would leave a column too narrow to read."""
+    total = layout.text_width() or PLAIN_WIDTH
+    first = min(max(output.width(row[0]) for row in rows), 24)
+    size = (total - first) // (len(heads) - 1) - 2
+    if size < NARROWEST:
+        return layout.stacked(heads, rows, total)
     lines = []
     for number, row in enumerate([heads, *rows]):
         sizes = [first, *[size] * (len(row) - 1)]
-        cells = [textwrap.wrap(t, s) or [""] for t, s in zip(row, sizes, strict=True)]
+        cells = [layout.wrap(t, s) for t, s in zip(row, sizes, strict=True)]
         for place in range(max(map(len, cells))):
             texts = [c[place] if place < len(c) else "" for c in cells]
             padded = [t + " " * (s - output.width(t)) for t, s in zip(texts, sizes, strict=True)]

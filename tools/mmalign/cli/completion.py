@@ -20,4 +20,6 @@ def completion(shell: str) -> None:
     from mmalign.cli import cli
     from mmalign.cli.output import write
 
-    write(get_completion_class(shell)(cli, {}, "mmalign", "_MMALIGN_COMPLETE").source() + "\n")
+    found = get_completion_class(shell)
+    assert found is not None, shell  # the choices above are those that click has
+    write(found(cli, {}, "mmalign", "_MMALIGN_COMPLETE").source() + "\n")

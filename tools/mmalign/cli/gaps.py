@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from mmalign.cli import output
-from mmalign.cli.arguments import complete
+from mmalign.cli import layout, output
+from mmalign.cli.arguments import TextParam, Whole, complete
 from mmalign.errors import UnknownAxis
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
-class AxisName(click.ParamType):
+
+class AxisName(TextParam):
     """An axis of `mmalign.ask.gaps`."""
 
     name = "axis"
 
-    def shell_complete(self, ctx, param, incomplete):
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         from mmalign.ask.gaps import axes
 
         return complete(ctx, incomplete, lambda c: ((name, "") for name in axes(c.facets)))
@@ -25,9 +32,7 @@ class AxisName(click.ParamType):
 @click.argument("columns", type=AxisName(), default="annotation", metavar="COLUMNS]")
 @click.option("--matrix", is_flag=True, help="Show all cells with their counts, as a table.")
 @click.option("--all", "everything", is_flag=True, help="List full cells, too.")
-@click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="At most N cells of the list."
-)
+@click.option("--limit", type=Whole(min=1), metavar="N", help="At most N cells of the list.")
 @output.table_options
 @click.pass_context
 def gaps(
@@ -70,7 +75,7 @@ def gaps(
             [row, *(str(counts[row, column] or "-") for column in other.values)]
             for row in one.values
         ]
-        output.write_cells([f"{one.name}", *other.values], body, format_)
+        _write([one.name, *other.values], body, format_)
         return
     found = cells if everything or matrix else ground.empty(cells)
     if format_ == "json":
@@ -90,4 +95,11 @@ def gaps(
     if not body:
         output.note("no cell is empty")
     heads = [one.name, other.name, "methods", "expected", "in row", "in column"]
-    output.write_cells(heads, body, format_)
+    _write(heads, body, format_)
+
+
+def _write(heads: list[str], body: list[list[str]], format_: str) -> None:
+    if format_ == "table" and body:
+        output.write(layout.cells(heads, body))
+    else:
+        output.write_cells(heads, body, format_)

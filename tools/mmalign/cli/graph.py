@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mmalign.cli import output
-from mmalign.cli.arguments import Name, resolve
+from mmalign.cli.arguments import Name, Whole, resolve
 
 FORMATS = ("json", "graphml", "dot", "mermaid", "csv", "skos")
 
@@ -23,7 +23,7 @@ FORMATS = ("json", "graphml", "dot", "mermaid", "csv", "skos")
 @click.option("--around", type=Name(), metavar="ID", help="Only what is near this entry.")
 @click.option(
     "--depth",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     default=1,
     show_default=True,
     help="How many steps away from --around.",

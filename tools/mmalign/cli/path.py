@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import click
 
+from mmalign.characters import printable
 from mmalign.cli import output
-from mmalign.cli.arguments import Name, resolve
+from mmalign.cli.arguments import Name, Whole, resolve
 
 if TYPE_CHECKING:
     import networkx
+
+    from mmalign.records.model import Relation
+
+    Graph = networkx.MultiDiGraph[str]
 
 # Cost of a step: what the field calls lineage is nearest, then use, then a shared term. Steps over
 # a node that everything hangs on cost more on top: two methods of one modality are no relatives.
@@ -27,7 +33,7 @@ COST = {
 @click.argument("end", type=Name(), metavar="TO")
 @click.option("--relation", "relations", type=click.Choice(list(COST)), multiple=True,
               help="Use only edges of this type; repeatable.")  # fmt: skip
-@click.option("--number", type=click.IntRange(1, 20), default=1, show_default=True, metavar="N",
+@click.option("--number", type=Whole(1, 20), default=1, show_default=True, metavar="N",
               help="Show the N best paths.")  # fmt: skip
 @click.option(
     "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True,
@@ -64,15 +70,14 @@ def path(
     if as_json or format_ == "json":
         output.write_json([{"kind": "path", "steps": steps} for steps in paths])
         return
-    labels = {name: relation for name, relation in kb.relations.items()}
-    output.write("\n".join(_text(graph, steps, labels) for steps in paths))
+    output.write("\n".join(_text(graph, steps, kb.relations) for steps in paths))
 
 
-def _paths(graph: networkx.MultiDiGraph, one: str, other: str, relations: tuple[str, ...]):
+def _paths(graph: Graph, one: str, other: str, relations: tuple[str, ...]) -> Iterator[list[str]]:
     """Paths as lists of nodes, the cheapest first."""
     import networkx
 
-    simple = networkx.Graph()
+    simple: networkx.Graph[str] = networkx.Graph()
     for source, target, data in graph.edges(data=True):
         if relations and data["relation"] not in relations:
             continue
@@ -86,7 +91,7 @@ def _paths(graph: networkx.MultiDiGraph, one: str, other: str, relations: tuple[
     return networkx.shortest_simple_paths(simple, one, other, weight="cost")
 
 
-def _steps(graph: networkx.MultiDiGraph, nodes: list[str], relations: tuple[str, ...]):
+def _steps(graph: Graph, nodes: list[str], relations: tuple[str, ...]) -> list[dict[str, str]]:
     """Edges along a path: the cheapest between each two nodes, in their true direction."""
     steps = []
     for here, there in pairwise(nodes):
@@ -106,16 +111,17 @@ def _steps(graph: networkx.MultiDiGraph, nodes: list[str], relations: tuple[str,
     return steps
 
 
-def _text(graph: networkx.MultiDiGraph, steps: list[dict], relations: dict) -> str:
-    lines = []
+def _text(graph: Graph, steps: list[dict[str, str]], relations: Mapping[str, Relation]) -> str:
+    lines: list[str] = []
     for step in steps:
         forward = step["direction"] == "forward"
         here, there = (step["source"], step["target"]) if forward else (
             step["target"], step["source"]
         )  # fmt: skip
         if not lines:
-            lines.append(f"{graph.nodes[here]['label']}  ({here})")
+            lines.append(f"{printable(graph.nodes[here]['label'])}  ({here})")
         relation = relations[step["relation"]]
         said = relation.label if forward else relation.inverse_label
-        lines.append(f"  {said}: {graph.nodes[there]['label']}  ({there})")
+        label = printable(graph.nodes[there]["label"])
+        lines.append(f"  {printable(said)}: {label}  ({there})")
     return "\n".join(lines) + "\n"

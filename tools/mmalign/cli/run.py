@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from mmalign.cli import output
 from mmalign.cli.arguments import Name
 from mmalign.errors import UnknownId
 from mmalign.names import nearest
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Packages of the extra `train`; that one of them is missing means that the extra is.
 TRAINING = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "PIL", "tokenizers",
@@ -22,7 +26,9 @@ class Script(Name):
 
     name = "method"
 
-    def shell_complete(self, ctx, param, incomplete):
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         from click.shell_completion import CompletionItem
 
         return [CompletionItem(name) for name in scripts() if name.startswith(incomplete)]

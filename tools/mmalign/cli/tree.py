@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from mmalign.ask.catalogue import Catalogue
-from mmalign.cli import output
-from mmalign.cli.arguments import complete
+from mmalign.characters import printable
+from mmalign.cli import layout, output
+from mmalign.cli.arguments import TextParam, complete
 from mmalign.names import nearest
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
-class FacetName(click.ParamType):
+Branch = dict[str, Any]
+"""A facet or a term as JSON has it, with the terms below it."""
+
+
+class FacetName(TextParam):
     """A facet by its id or the name of its option."""
 
     name = "facet"
 
-    def shell_complete(self, ctx, param, incomplete):
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         return complete(ctx, incomplete, lambda c: ((i, f["label"]) for i, f in c.facets.items()))
 
 
@@ -56,11 +67,11 @@ def _facet(catalogue: Catalogue, name: str) -> str:
     )
 
 
-def _branch(catalogue: Catalogue, facet: str, rows: list[dict]) -> dict:
+def _branch(catalogue: Catalogue, facet: str, rows: list[Branch]) -> Branch:
     """A facet with its terms nested below `children`."""
     own = {row["id"]: row for row in rows if row["facet"] == facet}
 
-    def below(parent: str | None, depth: int) -> list[dict]:
+    def below(parent: str | None, depth: int) -> list[Branch]:
         if depth > len(own):  # a cycle; validation reports it
             return []
         return [
@@ -81,37 +92,49 @@ def _branch(catalogue: Catalogue, facet: str, rows: list[dict]) -> dict:
     }
 
 
-def _carriers(catalogue: Catalogue, term: dict) -> list[str]:
+def _carriers(catalogue: Catalogue, term: Branch) -> list[str]:
     """Entries that carry this term itself, not one below it."""
     deeper = {ref for c in term["children"] for ref in catalogue.card(c["ref"])["entries"]}
     return [ref for ref in catalogue.card(term["ref"])["entries"] if ref not in deeper]
 
 
-def _draw(catalogue: Catalogue, facet: dict, entries: bool) -> str:
+def _draw(catalogue: Catalogue, facet: Branch, entries: bool) -> str:
     unicode = output.speaks_unicode()
     turn, fork, bar = ("└─ ", "├─ ", "│  ") if unicode else ("`- ", "|- ", "|  ")
-    lines = [f"{facet['id']}: {facet['name']}"]
+    size = layout.text_width()
+    lines: list[str] = []
 
-    def draw(nodes: list[dict], indent: str) -> None:
+    def add(text: str, lead: str = "", further: str = "  ") -> None:
+        lines.extend(
+            layout.wrap(text, size, lead, further) if size else [f"{lead}{printable(text)}"]
+        )
+
+    add(f"{facet['id']}: {facet['name']}")
+
+    def draw(nodes: list[Branch], indent: str) -> None:
         for place, node in enumerate(nodes):
             last = place == len(nodes) - 1
-            lines.append(f"{indent}{turn if last else fork}{node['id']} ({node['entries']})")
             deeper = indent + ("   " if last else bar)
-            if entries:
-                lead = bar if node["children"] else "   "
-                lines.extend(f"{deeper}{lead}{ref}" for ref in _carriers(catalogue, node))
+            lead = bar if node["children"] else "   "
+            add(
+                f"{node['id']} ({node['entries']})",
+                indent + (turn if last else fork),
+                deeper + lead,
+            )
+            for ref in _carriers(catalogue, node) if entries else ():
+                add(ref, deeper + lead, deeper + lead + "  ")
             draw(node["children"], deeper)
 
     draw(facet["children"], "")
     return "\n".join(lines) + "\n"
 
 
-def _markdown(catalogue: Catalogue, facet: dict, entries: bool) -> str:
+def _markdown(catalogue: Catalogue, facet: Branch, entries: bool) -> str:
     from mmalign.export.awesome import escape
 
     lines = [f"## {escape(facet['name'])}", "", escape(facet["definition"]), ""]
 
-    def draw(nodes: list[dict], indent: str) -> None:
+    def draw(nodes: list[Branch], indent: str) -> None:
         for node in nodes:
             lines.append(
                 f"{indent}- **{escape(node['name'])}** (`{node['id']}`, {node['entries']}): "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from mmalign.export.rows import Row
+
 # Facet that a kind of entry is grouped by.
 GROUPED_BY = {
     "method": "scenario",
@@ -17,7 +19,7 @@ GROUPED_BY = {
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~$])")
 
 
-def to_markdown(rows: Iterable[Mapping], facets: Mapping[str, Mapping] | None = None) -> str:
+def to_markdown(rows: Iterable[Row], facets: Mapping[str, Row] | None = None) -> str:
     """Rows of one kind, grouped by their main facet.
 
     An entry stands under each of its terms, since that is where readers look for it; one without
@@ -36,13 +38,15 @@ def to_markdown(rows: Iterable[Mapping], facets: Mapping[str, Mapping] | None = 
     return "\n".join(parts)
 
 
-def _groups(rows: list[Mapping], field: str, facets: Mapping) -> Iterator[tuple[str, list]]:
+def _groups(
+    rows: list[Row], field: str, facets: Mapping[str, Row]
+) -> Iterator[tuple[str, list[Row]]]:
     if field == "facet":
         for facet in dict.fromkeys(row["facet"] for row in rows):
             label = facets.get(facet, {}).get("label", facet)
             yield f"## {escape(label)}", [row for row in rows if row["facet"] == facet]
         return
-    terms = next((f["terms"] for f in facets.values() if f["key"] == field), [])
+    terms: list[Row] = next((f["terms"] for f in facets.values() if f["key"] == field), [])
     known = {term["id"]: term for term in terms}
     carried = {value for row in rows for value in row.get(field) or ()}
     for term in _in_tree_order(terms):
@@ -60,9 +64,7 @@ def _groups(rows: list[Mapping], field: str, facets: Mapping) -> Iterator[tuple[
         yield ("## Other" if carried else "## All"), rest
 
 
-def _in_tree_order(
-    terms: list[Mapping], parent: str | None = None, depth: int = 0
-) -> list[Mapping]:
+def _in_tree_order(terms: list[Row], parent: str | None = None, depth: int = 0) -> list[Row]:
     if depth > len(terms):  # a cycle; validation reports it
         return []
     ordered = []
@@ -72,7 +74,7 @@ def _in_tree_order(
     return ordered
 
 
-def _below(term: str, terms: list[Mapping]) -> set[str]:
+def _below(term: str, terms: list[Row]) -> set[str]:
     closure, grown = {term}, True
     while grown:
         more = {t["id"] for t in terms if t["parent"] in closure} - closure
@@ -80,7 +82,7 @@ def _below(term: str, terms: list[Mapping]) -> set[str]:
     return closure
 
 
-def item(row: Mapping) -> str:
+def item(row: Row) -> str:
     """One entry as Markdown, without the bullet."""
     kind = row["kind"]
     if kind == "erratum":
@@ -102,9 +104,10 @@ def item(row: Mapping) -> str:
     return f"{head}. {escape(authors(paper))}. {escape(published(paper))}.{tail}"
 
 
-def links_of(row: Mapping) -> dict[str, str]:
+def links_of(row: Row) -> dict[str, str]:
     """Where a reader can go: paper, code, page, data; by name, in this order."""
     paper = row["paper"]
+    where: str | None
     if paper.get("arxiv"):
         where = f"https://arxiv.org/abs/{paper['arxiv']}"
     elif paper.get("openreview"):
@@ -116,7 +119,7 @@ def links_of(row: Mapping) -> dict[str, str]:
     return {name: _address(url) for name, url in found.items() if url}
 
 
-def authors(paper: Mapping) -> str:
+def authors(paper: Row) -> str:
     """`A. One`, `A. One and B. Two`, `A. One et al.`"""
     names = paper["authors"]
     if len(names) > 2:
@@ -124,7 +127,7 @@ def authors(paper: Mapping) -> str:
     return " and ".join(names)
 
 
-def published(paper: Mapping) -> str:
+def published(paper: Row) -> str:
     """Venue with year."""
     year = str(paper["year"])
     return paper["venue"] if year in paper["venue"] else f"{paper['venue']} {year}"

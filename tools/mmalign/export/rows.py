@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+Row = Mapping[str, Any]
+"""The view of one entry, as JSON has it."""
 
 
-def to_json(value, ascii_only: bool = False) -> str:
+def to_json(value: object, ascii_only: bool = False) -> str:
     """Indented JSON with a newline at the end."""
     return json.dumps(value, indent=2, ensure_ascii=ascii_only) + "\n"
 
 
-def to_csv(rows: Iterable[Mapping]) -> str:
+def to_csv(rows: Iterable[Row]) -> str:
     """One line per row, with a header. Mappings become columns `paper.title`; lists are joined
     with `; `, since no id holds a semicolon."""
     import csv
@@ -27,7 +31,7 @@ def to_csv(rows: Iterable[Mapping]) -> str:
     return stream.getvalue()
 
 
-def _flatten(row: Mapping, prefix: str = ""):
+def _flatten(row: Row, prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in row.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
@@ -35,7 +39,7 @@ def _flatten(row: Mapping, prefix: str = ""):
             yield prefix + key, cell(value)
 
 
-def cell(value) -> str:
+def cell(value: object) -> str:
     """A value as one cell: lists joined, nothing as an empty text."""
     if value is None:
         return ""
