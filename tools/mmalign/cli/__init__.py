@@ -11,6 +11,7 @@ mmalign itself (EX_SOFTWARE of BSD's sysexits.h), 130 stopped with Control-C.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -187,6 +188,8 @@ def _explain(error: Exception) -> int:
         return 1
     if isinstance(error, OSError):
         reason = error.strerror or str(error)
+        if error.errno == errno.EBADF:
+            reason = "standard output is closed"
         _say(f"{os.fsdecode(error.filename)}: {reason}" if error.filename else reason)
         return 1
     if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name or ""):

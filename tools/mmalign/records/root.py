@@ -25,7 +25,12 @@ def find_root(root: str | os.PathLike[str] | None = None) -> str:
         if not is_root(root):
             raise RootNotFound(f"{os.fspath(root)} does not hold both papers/ and taxonomy/")
         return os.path.realpath(root)
-    here = os.getcwd()
+    try:
+        here = os.getcwd()
+    except OSError:
+        raise RootNotFound(
+            "the working directory is gone; name the folder of the data with --root DIR"
+        ) from None
     candidates = [here]
     while os.path.dirname(candidates[-1]) != candidates[-1]:
         candidates.append(os.path.dirname(candidates[-1]))
