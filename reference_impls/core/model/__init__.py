@@ -1,0 +1,1 @@
+"""Models of the lab and of real runs: encoding, sampling, policies."""

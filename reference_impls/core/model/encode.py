@@ -1,0 +1,511 @@
+"""Prompt and answer as tokens: the only place where either becomes ids, masks and pixels.
+
+Training, scoring, sampling and evaluation all read a conversation through `Encoder`, so that what
+is sampled is what is trained and what is scored:
+
+- a prompt is what the chat template writes up to and with the generation prompt, its images
+  expanded by the processor where they stand;
+- an answer is what the template writes after that, with the template's own ending;
+- text is text. A literal `<image>` or `<|im_end|>` inside a message is not a control token.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
+
+from reference_impls.core.method import Answer
+
+Messages = Sequence[Mapping[str, Any]]
+"""[{role, content}, ...]; content is a str or parts, `{type: image}` or `{type: text, text}`."""
+
+TOKEN_COLUMNS = ("token_type_ids", "mm_token_type_ids")
+"""Outputs of a processor that have one number per token."""
+FIRST_MARK = 0xF0000
+"""Private-use characters from here on stand for texts that must not be read as control tokens."""
+LEADS = ("\n", "|", ".")
+"""A text that continues another one is tokenised behind one of these, which is then cut off: at
+the beginning of a string some tokenizers add a space."""
+
+
+class EncodingError(ValueError):
+    """A conversation that cannot become tokens safely. The text is one line that says why."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What an answer follows: L tokens and the inputs of the images among them.
+
+    columns: further numbers per token (L of each), such as `mm_token_type_ids`. vision: what the
+    processor returned beside tokens (`pixel_values`, `image_grid_thw`, `image_sizes`, ...), for
+    this prompt alone; empty without images. images: a digest of each image's content.
+    """
+
+    ids: list[int]
+    columns: dict[str, list[int]]
+    vision: dict[str, Tensor]
+    images: tuple[str, ...]
+    rendered: str = field(repr=False)
+    tail: str = field(repr=False)
+    marks: tuple[str, ...] = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """Digest of the tokens and of the images: two prompts with one key are the same input."""
+        return digest(json.dumps([self.ids, self.images]).encode())
+
+
+def digest(data: bytes) -> str:
+    """A short content digest (BLAKE2b, 128 bit)."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def image_key(image: Image.Image) -> str:
+    """Digest of an image's mode, size and pixels."""
+    return digest(f"{image.mode} {image.size}".encode() + image.tobytes())
+
+
+def stack_vision(examples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The vision inputs of several prompts as one batch, in their order.
+
+    Every processor counts images, tiles or patches along the first axis; a smaller one is padded
+    with zeros along the others, which is what processors do inside a batch.
+    """
+    names = [name for example in examples for name in example]
+    stacked: dict[str, Tensor] = {}
+    for name in dict.fromkeys(names):
+        parts = [example[name] for example in examples if name in example]
+        sizes = [max(size) for size in zip(*(part.shape[1:] for part in parts), strict=True)]
+        for number, part in enumerate(parts):
+            missing = [most - size for most, size in zip(sizes, part.shape[1:], strict=True)]
+            if any(missing):
+                amounts = [amount for each in reversed(missing) for amount in (0, each)]
+                parts[number] = pad(part, amounts)
+        stacked[name] = torch.cat(parts)
+    return stacked
+
+
+class Encoder:
+    """Tokens of conversations as one processor and its chat template write them.
+
+    Keeps what it has read: tokens for good, pixels of up to `pixel_bytes`. Can be pickled, so that
+    a collator can use it in worker processes.
+    """
+
+    def __init__(self, processor: Any, pixel_bytes: int = 256 << 20) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        if not getattr(self.tokenizer, "is_fast", False):
+            raise EncodingError(
+                f"{type(self.tokenizer).__name__} does not say which characters a token stands "
+                "for: a fast tokenizer is needed"
+            )
+        self.pad_id: int = next(
+            number
+            for number in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
+            if number is not None
+        )
+        self.control = self._control_tokens()
+        self.control_ids = {
+            self.tokenizer.convert_tokens_to_ids(token) for token in self.control
+        } - {None, self.tokenizer.unk_token_id}
+        longest = sorted(self.control, key=len, reverse=True)
+        marks = f"[{chr(FIRST_MARK)}-{chr(FIRST_MARK + 0xFFFD)}]"
+        self.control_pattern = re.compile("|".join(map(re.escape, longest)) or "(?!)")
+        self.marked_pattern = re.compile("|".join([*map(re.escape, longest), marks]))
+        self.pixel_bytes = pixel_bytes
+        self._prompts: OrderedDict[str, Prompt] = OrderedDict()
+        self._answers: dict[tuple[str, str], Answer] = {}
+        self._tails: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        self._held = 0
+        self._stop: list[int] | None = None
+
+    def _control_tokens(self) -> frozenset[str]:
+        """Special tokens and the processor's placeholders.
+
+        Other added tokens (`<think>`, `<tool_call>`) are vocabulary that an answer may use.
+        """
+        special = {
+            token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special
+        }
+        return frozenset(special | set(self._placeholders()))
+
+    def _placeholders(self) -> list[str]:
+        """Tokens that stand for media."""
+        names = ("image_token", "video_token", "audio_token")
+        found = [
+            getattr(part, name, None) for part in (self.processor, self.tokenizer) for name in names
+        ]
+        return [str(token) for token in dict.fromkeys(found) if token]
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def _placed(self, messages: Messages, count: int) -> list[dict[str, Any]]:
+        """Messages as typed parts with `count` places for images, which stay where they stand.
+
+        Without any place they go before the text of the first user turn, as in TRL."""
+        turns: list[dict[str, Any]] = []
+        for message in messages:
+            content = message["content"]
+            parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            kept = []
+            for part in parts:
+                if part.get("type") == "image":
+                    kept.append({"type": "image"})
+                elif part.get("type") == "text" and isinstance(part.get("text"), str):
+                    kept.append({"type": "text", "text": part["text"]})
+                else:
+                    raise EncodingError(f"a part of a message is neither text nor image: {part!r}")
+            turns.append({"role": message["role"], "content": kept})
+        places = sum(part["type"] == "image" for turn in turns for part in turn["content"])
+        if not places and count:
+            users = [turn for turn in turns if turn["role"] == "user"]
+            if not users:
+                raise EncodingError("there are images, but no user turn to put them in")
+            users[0]["content"] = [{"type": "image"}] * count + users[0]["content"]
+            places = count
+        if places != count:
+            raise EncodingError(f"the prompt has {places} places for images, the row has {count}")
+        return turns
+
+    def _mark(self, turns: list[dict[str, Any]], marks: list[str]) -> None:
+        """Put a private-use character in place of every control token inside a text."""
+
+        def mark(text: str) -> str:
+            if text not in marks:
+                marks.append(text)
+            return chr(FIRST_MARK + marks.index(text))
+
+        for turn in turns:
+            last = None
+            for part in turn["content"]:
+                if part["type"] != "text":
+                    last = None
+                    continue
+                part["text"] = self.marked_pattern.sub(lambda found: mark(found[0]), part["text"])
+                # Two harmless parts in a row may make a control token where they meet.
+                if last is not None and self.control_pattern.search(last["text"] + part["text"]):
+                    part["text"] = mark("") + part["text"]
+                last = part
+
+    def _render(self, turns: Sequence[Mapping[str, Any]], generation_prompt: bool) -> str:
+        text: str = self.processor.apply_chat_template(
+            list(turns), add_generation_prompt=generation_prompt, tokenize=False
+        )
+        return text
+
+    # --- tokens ----------------------------------------------------------------------------------
+
+    def _plain(self, marked: str, marks: Sequence[str]) -> tuple[str, Sequence[int], Sequence[int]]:
+        """The text without marks, where it must be cut, and where each character has gone."""
+        if not marks:
+            return marked, [], range(len(marked) + 1)
+        text: list[str] = []
+        cuts: list[int] = []
+        places: list[int] = []
+        length = 0
+        for letter in marked:
+            places.append(length)
+            number = ord(letter) - FIRST_MARK
+            if 0 <= number < len(marks):
+                letter = marks[number]
+                if letter in self.control and len(letter) == 1:
+                    raise EncodingError(f"the text holds {letter!r}, a control token of one letter")
+                if not letter or letter in self.control:
+                    cuts.append(length + min(1, len(letter)))
+            text.append(letter)
+            length += len(letter)
+        return "".join(text), cuts, [*places, length]
+
+    def _piece(self, text: str, lead: str = "") -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and character spans of a text that stands behind `lead`."""
+        found = self.tokenizer(
+            lead + text, add_special_tokens=False, return_offsets_mapping=True,
+            return_attention_mask=False,
+        )  # fmt: skip
+        ids, spans = list(found["input_ids"]), [tuple(each) for each in found["offset_mapping"]]
+        first = sum(end <= len(lead) for _, end in spans) if lead else 0
+        if any(start < len(lead) for start, _ in spans[first:]):
+            raise EncodingError(f"the tokenizer joins {lead!r} with what follows it")
+        return ids[first:], [(start - len(lead), end - len(lead)) for start, end in spans[first:]]
+
+    def _continued(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and spans of a text that continues another one."""
+        for lead in LEADS:
+            try:
+                return self._piece(text, lead)
+            except EncodingError as problem:
+                failed = problem
+        raise failed
+
+    def _tokens(
+        self, marked: str, marks: Sequence[str], continued: bool = False
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and spans (of the text without marks) of a marked text.
+
+        Harmless text goes through the tokenizer as it is. A literal control token is cut after its
+        first character and the parts are tokenised one by one, so that none of them is one."""
+        text, cuts, _ = self._plain(marked, marks)
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        edges = [0, *cuts, len(text)]
+        for number, (start, end) in enumerate(itertools.pairwise(edges)):
+            if start == end:
+                continue
+            piece = text[start:end]
+            some, places = self._continued(piece) if number or continued else self._piece(piece)
+            ids += some
+            spans += [(start + first, start + last) for first, last in places]
+        if cuts:
+            unknown = self.tokenizer.unk_token
+            written = [found[0] for found in self.control_pattern.finditer(marked)]
+            wanted = sum(token != unknown for token in written)
+            if sum(number in self.control_ids for number in ids) != wanted:
+                raise EncodingError(
+                    "a text holds a control token that this tokenizer cannot spell: "
+                    + ", ".join(sorted({mark for mark in marks if mark in self.control}))
+                )
+        return ids, spans
+
+    # --- prompts ---------------------------------------------------------------------------------
+
+    def prompt(self, messages: Messages, images: Sequence[Image.Image] = ()) -> Prompt:
+        """Tokens of a conversation that an answer is to follow.
+
+        Raises EncodingError where images and their places do not match."""
+        turns = self._placed(messages, len(images))
+        keys = tuple(image_key(image) for image in images)
+        asked = digest(json.dumps([turns, keys]).encode())
+        found = self._prompts.get(asked)
+        if found is not None:
+            self._prompts.move_to_end(asked)
+            return found
+        marks: list[str] = []
+        self._mark(turns, marks)
+        rendered = self._render(turns, True)
+        output, expanded = self._process(rendered, list(images), tuple(marks))
+        ids = output.pop("input_ids")[0].tolist()
+        output.pop("attention_mask", None)
+        columns = {name: output.pop(name)[0].tolist() for name in TOKEN_COLUMNS if name in output}
+        last = max((found.start() for found in self.control_pattern.finditer(expanded)), default=0)
+        made = Prompt(
+            ids=ids,
+            columns=columns,
+            vision=dict(output),
+            images=keys,
+            rendered=rendered,
+            tail=expanded[last:],
+            marks=tuple(marks),
+        )
+        self._keep(asked, made)
+        return made
+
+    def _process(
+        self, rendered: str, images: list[Image.Image], marks: tuple[str, ...]
+    ) -> tuple[dict[str, Tensor], str]:
+        """What the processor makes of a rendered prompt, and the text with its images expanded."""
+        reader = _Reader(self, marks)
+        processor = copy.copy(self.processor)
+        processor.tokenizer = reader
+        try:
+            output = processor(
+                text=[rendered],
+                images=[images] if images else None,
+                add_special_tokens=False,
+                return_tensors="pt",
+            )
+        except (ValueError, IndexError, StopIteration) as problem:
+            raise EncodingError(f"{type(self.processor).__name__}: {problem}") from problem
+        return {name: torch.as_tensor(value) for name, value in output.items()}, reader.text
+
+    def _keep(self, asked: str, prompt: Prompt) -> None:
+        self._prompts[asked] = prompt
+        self._held += sum(value.nbytes for value in prompt.vision.values())
+        while self._held > self.pixel_bytes and len(self._prompts) > 1:
+            _, dropped = self._prompts.popitem(last=False)
+            self._held -= sum(value.nbytes for value in dropped.vision.values())
+
+    # --- answers ---------------------------------------------------------------------------------
+
+    def answer(self, messages: Messages, images: Sequence[Image.Image], text: str) -> Answer:
+        """The tokens of an answer to a conversation, with the template's ending.
+
+        `spans` are characters of `text`; tokens of the ending have (len(text), len(text)).
+        Raises EncodingError where the template writes the answer in a way that no sampling from
+        the prompt could give."""
+        prompt = self.prompt(messages, images)
+        known = self._answers.get((prompt.rendered, text))
+        if known is not None and prompt.marks == ():
+            return known
+        turns = self._placed(messages, len(images))
+        turns.append({"role": "assistant", "content": [{"type": "text", "text": text}]})
+        marks: list[str] = []
+        self._mark(turns, marks)
+        content = turns[-1]["content"][0]["text"]
+        rest = self._after(prompt.rendered, self._render(turns, False), content)
+        ids, spans = self._answer_tokens(prompt, rest, marks)
+        made = Answer(text, ids, self._spans(text, content, rest, marks, spans))
+        if not marks:
+            self._answers[prompt.rendered, text] = made
+        return made
+
+    def _after(self, prompt: str, whole: str, content: str) -> str:
+        """What the template writes after the generation prompt."""
+        if whole.startswith(prompt):
+            rest = whole[len(prompt) :]
+        else:
+            # Templates of thinking models open a thought in the generation prompt that they do not
+            # write in a finished turn. The answer is then what follows their common part, if the
+            # answer's text begins right there.
+            common = len(os.path.commonprefix([prompt, whole]))
+            rest = whole[common:]
+            if not content.strip() or not rest.lstrip().startswith(content.strip()):
+                raise EncodingError(
+                    "the chat template writes a finished turn otherwise than its generation prompt "
+                    f"begins one: {prompt[common:][:40]!r} against {rest[:40]!r}"
+                )
+        if content.strip() not in rest:
+            raise EncodingError(
+                f"the chat template changes the answer {content[:40]!r} into {rest[:40]!r}"
+            )
+        return rest
+
+    def _answer_tokens(
+        self, prompt: Prompt, rest: str, marks: Sequence[str]
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids and spans of the rest as the whole text has them, where the prompt's stay its own.
+
+        Where a token would join the last letters of the prompt with the first ones of the answer,
+        no sampling could write it: there the answer is tokenised as a text that continues."""
+        asked = (prompt.tail, prompt.marks)
+        if asked not in self._tails:
+            self._tails[asked] = self._tokens(prompt.tail, prompt.marks)[0]
+        tail = self._tails[asked]
+        if tail and prompt.ids[-len(tail) :] == tail:
+            ids, spans = self._tokens(prompt.tail + rest, marks)
+            if ids[: len(tail)] == tail:
+                length = len(self._plain(prompt.tail, marks)[0])
+                return ids[len(tail) :], [(a - length, b - length) for a, b in spans[len(tail) :]]
+        return self._tokens(rest, marks, continued=True)
+
+    def _spans(
+        self,
+        text: str,
+        content: str,
+        rest: str,
+        marks: Sequence[str],
+        spans: list[tuple[int, int]],
+    ) -> list[tuple[int, int]]:
+        """Spans of the rest as spans of the answer's own text."""
+        places = self._plain(rest, marks)[2]
+        where = rest.find(content)
+        skipped = 0
+        if where < 0:
+            where = rest.index(content.strip())
+            skipped = len(text) - len(text.lstrip())
+        start = places[where] - skipped
+        return [
+            (min(max(a - start, 0), len(text)), min(max(b - start, 0), len(text))) for a, b in spans
+        ]
+
+    # --- sampling --------------------------------------------------------------------------------
+
+    def stop_ids(self) -> list[int]:
+        """Ids that end an answer: the first control token of the template's ending, and eos."""
+        if self._stop is None:
+            turn = [{"role": "user", "content": "a"}]
+            answer = self.answer(turn, (), "b")
+            ending = [
+                number
+                for number, (start, end) in zip(answer.ids, answer.spans, strict=True)
+                if start == end == 1 and number in self.control_ids
+            ][:1]
+            eos = self.tokenizer.eos_token_id
+            self._stop = list(dict.fromkeys([*ending, *([] if eos is None else [eos])]))
+        return self._stop
+
+    def placeholder_ids(self) -> list[int]:
+        """Ids that stand for media: sampled, they would ask the next step for media."""
+        ids = {self.tokenizer.convert_tokens_to_ids(token) for token in self._placeholders()}
+        return sorted(ids & self.control_ids)
+
+    def for_sampling(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+        """Inputs of `generate`: (N, L) ids, mask and columns padded on the left, vision inputs."""
+        width = max(len(prompt.ids) for prompt in prompts)
+        inputs = {
+            "input_ids": torch.full((len(prompts), width), self.pad_id),
+            "attention_mask": torch.zeros((len(prompts), width), dtype=torch.long),
+        }
+        for name in dict.fromkeys(name for prompt in prompts for name in prompt.columns):
+            inputs[name] = torch.zeros((len(prompts), width), dtype=torch.long)
+        for number, prompt in enumerate(prompts):
+            start = width - len(prompt.ids)
+            inputs["input_ids"][number, start:] = torch.tensor(prompt.ids)
+            inputs["attention_mask"][number, start:] = 1
+            for name, values in prompt.columns.items():
+                inputs[name][number, start:] = torch.tensor(values)
+        return inputs | stack_vision([prompt.vision for prompt in prompts])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of a sampled answer, up to its ending."""
+        stop = set(self.stop_ids())
+        end = next((n for n, number in enumerate(ids) if number in stop), len(ids))
+        text: str = self.tokenizer.decode(list(ids[:end]), skip_special_tokens=True)
+        return text.strip()
+
+
+class _Reader:
+    """Stands where a processor expects its tokenizer: notes the text with its images expanded.
+
+    Where texts hold literal control tokens, their ids are the encoder's."""
+
+    def __init__(self, encoder: Encoder, marks: tuple[str, ...]) -> None:
+        self.encoder, self.marks, self.text = encoder, marks, ""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder.tokenizer, name)
+
+    def __call__(self, text: Any, **options: Any) -> Any:
+        texts = [text] if isinstance(text, str) else list(text)
+        self.text = texts[0]
+        if not self.marks:
+            return self.encoder.tokenizer(texts, **options)
+        ids, spans = self.encoder._tokens(self.text, self.marks)
+        places = self.encoder._plain(self.text, self.marks)[2]
+        return _Encoding(ids, spans, places, options.get("return_tensors"))
+
+
+class _Encoding(dict[str, Any]):
+    """The part of a `BatchEncoding` of one text that processors read."""
+
+    def __init__(
+        self,
+        ids: list[int],
+        spans: list[tuple[int, int]],
+        places: Sequence[int],
+        tensors: str | None,
+    ) -> None:
+        mask = [1] * len(ids)
+        made = {"input_ids": [ids], "attention_mask": [mask]}
+        super().__init__(
+            {name: torch.tensor(value) for name, value in made.items()} if tensors else made
+        )
+        self.spans, self.places = spans, places
+
+    def char_to_token(self, batch: int, char: int) -> int | None:
+        """Number of the token that stands for a character of the marked text."""
+        place = self.places[char]
+        return next((n for n, (a, b) in enumerate(self.spans) if a <= place < b), None)

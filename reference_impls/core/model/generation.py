@@ -1,0 +1,81 @@
+"""Answers of a model to conversations, greedy or sampled, in batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from reference_impls.core.model.encode import Encoder, Messages
+
+
+@torch.no_grad()
+def generate(
+    model: Any,
+    encoder: Encoder,
+    prompts: Sequence[Messages],
+    images: Sequence[Sequence[Image.Image]],
+    *,
+    max_new_tokens: int = 48,
+    temperature: float | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """One answer per prompt, without its ending; greedy unless a temperature is given.
+
+    Prompts are read in batches of like length and answered in the order they were given in. The
+    global random state and the model's mode are left as they were, so that sampling an answer does
+    not change a run. Raises EncodingError for a prompt that cannot become tokens.
+    """
+    if len(prompts) != len(images):
+        raise ValueError(f"{len(prompts)} prompts, but images for {len(images)}")
+    device, training = next(model.parameters()).device, model.training
+    answers = [""] * len(prompts)
+    encoded = [encoder.prompt(*each) for each in zip(prompts, images, strict=True)]
+    order = sorted(range(len(encoded)), key=lambda number: len(encoded[number].ids))
+    options = _options(model, encoder, max_new_tokens, temperature)
+    done = 0
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            for start in range(0, len(order), batch_size):
+                numbers = order[start : start + batch_size]
+                inputs = encoder.for_sampling([encoded[number] for number in numbers])
+                output = model.generate(
+                    **{name: value.to(device) for name, value in inputs.items()}, **options
+                )
+                written = output[:, inputs["input_ids"].shape[1] :].tolist()
+                for number, ids in zip(numbers, written, strict=True):
+                    answers[number] = encoder.decode(ids)
+                done += len(numbers)
+                if progress is not None:
+                    progress(done)
+    finally:
+        model.train(training)
+    return answers
+
+
+def _options(
+    model: Any, encoder: Encoder, max_new_tokens: int, temperature: float | None
+) -> dict[str, Any]:
+    """Every decoding option that matters, whatever the checkpoint's own defaults are."""
+
+    def ids(value: int | Sequence[int] | None) -> list[int]:
+        return [] if value is None else [value] if isinstance(value, int) else list(value)
+
+    config = model.generation_config
+    options: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "eos_token_id": sorted({*encoder.stop_ids(), *ids(config.eos_token_id)}),
+        "pad_token_id": encoder.pad_id,
+        "suppress_tokens": sorted({*encoder.placeholder_ids(), *ids(config.suppress_tokens)}),
+        "num_beams": 1,
+        "repetition_penalty": 1.0,
+    }
+    if temperature is None:
+        return options | {"do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
+    return options | {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}

@@ -1,0 +1,1 @@
+"""Training: what is scored and how it is trained."""

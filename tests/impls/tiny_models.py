@@ -1,0 +1,279 @@
+"""Vision-language models of the real classes with their real processors, tiny and random.
+
+Nothing is downloaded: every part is built from its config. The tokenizers are byte-level without
+merges, so every text has tokens. The chat templates are short ones that write turns as the named
+family does (order of image and text, line breaks, endings, trimming)."""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any
+
+import torch
+import transformers
+
+PARTS = (
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+)
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n" + PARTS + "<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+QWEN = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
+# A turn without any control token, images before text, and no end of the answer.
+LLAVA = (
+    "{% for message in messages %}{% if message['role'] != 'system' %}"
+    "{{ message['role'].upper() + ': ' }}{% endif %}"
+    "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] + ' ' }}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+IDEFICS = (
+    "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}"
+    "{% if message['content'][0]['type'] == 'image' %}:{% else %}: {% endif %}"
+    + PARTS.replace("IMAGE", "<image>")
+    + "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+GEMMA = (
+    "<bos>{% for message in messages %}<start_of_turn>"
+    "{{ 'model' if message['role'] == 'assistant' else 'user' }}\n"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<start_of_image>"
+    "{% else %}{{ part['text'] | trim }}{% endif %}{% endfor %}<end_of_turn>\n"
+    "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+
+VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+CHAT_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+
+
+def tokenizer(*special: str, eos: str = "<|im_end|>", **names: str) -> Any:
+    """A byte-level tokenizer with these special tokens; `names` are attributes (`image_token`)."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE({letter: n for n, letter in enumerate(letters)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    made = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token=eos, pad_token="<|endoftext|>", padding_side="left",
+        extra_special_tokens=names or None,
+    )  # fmt: skip
+    made.add_special_tokens({"additional_special_tokens": [*CHAT_TOKENS, *special]})
+    return made
+
+
+def processor_class(name: str) -> Any:
+    """The real class, without its video half: that needs torchvision, and no image does."""
+    real = getattr(transformers, name)
+    images = classmethod(lambda cls: ["image_processor", "tokenizer"])
+    return type(name, (real,), {"get_attributes": images})
+
+
+def text(tokens: Any, **more: Any) -> dict[str, Any]:
+    """Config of a decoder of two layers, 32 wide, without dropout."""
+    return {
+        "vocab_size": len(tokens), "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 2048, "pad_token_id": tokens.pad_token_id,
+        "eos_token_id": tokens.eos_token_id, "bos_token_id": None, "tie_word_embeddings": False,
+    } | more  # fmt: skip
+
+
+def tower(**more: Any) -> dict[str, Any]:
+    """Config of a vision tower of two layers, 32 wide, for 16 x 16 pixels in patches of 4."""
+    return {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "image_size": 16, "patch_size": 4,
+    } | more  # fmt: skip
+
+
+def llava() -> tuple[Any, Any]:
+    tokens = tokenizer("<image>", image_token="<image>")
+    size = {"height": 16, "width": 16}
+    images = transformers.CLIPImageProcessorPil(size=size, crop_size=size)
+    processor = transformers.LlavaProcessor(
+        images, tokens, patch_size=4, num_additional_image_tokens=1,
+        vision_feature_select_strategy="default", chat_template=LLAVA,
+    )  # fmt: skip
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**tower(projection_dim=32)),
+        text_config=transformers.LlamaConfig(**text(tokens)),
+        image_token_id=tokens.image_token_id, vision_feature_layer=-1,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    return transformers.LlavaForConditionalGeneration(config), processor
+
+
+def llava_next() -> tuple[Any, Any]:
+    tokens = tokenizer("<image>", image_token="<image>")
+    images = transformers.LlavaNextImageProcessorPil(
+        size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16},
+        image_grid_pinpoints=[[16, 32], [32, 16]],
+    )  # fmt: skip
+    processor = transformers.LlavaNextProcessor(
+        images, tokens, patch_size=4, num_additional_image_tokens=1,
+        vision_feature_select_strategy="default", chat_template=LLAVA,
+    )  # fmt: skip
+    config = transformers.LlavaNextConfig(
+        vision_config=transformers.CLIPVisionConfig(**tower(projection_dim=32)),
+        text_config=transformers.LlamaConfig(**text(tokens)),
+        image_token_id=tokens.image_token_id, vision_feature_layer=-1,
+        image_grid_pinpoints=[[16, 32], [32, 16]], tie_word_embeddings=False,
+    )  # fmt: skip
+    return transformers.LlavaNextForConditionalGeneration(config), processor
+
+
+def _qwen_vision(**more: Any) -> dict[str, Any]:
+    return {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4} | more
+
+
+def _qwen(family: str, vision: dict[str, Any], patch: int, **decoder: Any) -> tuple[Any, Any]:
+    tokens = tokenizer(*VISION_TOKENS)
+    side = 2 * patch
+    images = transformers.Qwen2VLImageProcessorPil(
+        min_pixels=side * side, max_pixels=9 * side * side, patch_size=patch
+    )
+    kind = {"Qwen2VL": "Qwen2VL", "Qwen2_5_VL": "Qwen2_5_VL", "Qwen3VL": "Qwen3VL"}[family]
+    processor = processor_class(f"{kind}Processor")(images, tokens, chat_template=QWEN)
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 1, 1]}
+    number = tokens.convert_tokens_to_ids
+    config = getattr(transformers, f"{family}Config")(
+        text_config=text(tokens, rope_parameters=rope, **decoder),
+        vision_config=vision, image_token_id=number("<|image_pad|>"),
+        video_token_id=number("<|video_pad|>"), vision_start_token_id=number("<|vision_start|>"),
+        vision_end_token_id=number("<|vision_end|>"), tie_word_embeddings=False,
+    )  # fmt: skip
+    return getattr(transformers, f"{family}ForConditionalGeneration")(config), processor
+
+
+def qwen2_vl() -> tuple[Any, Any]:
+    return _qwen("Qwen2VL", {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 4}, 14)
+
+
+def qwen2_5_vl() -> tuple[Any, Any]:
+    vision = _qwen_vision(out_hidden_size=32, window_size=112, fullatt_block_indexes=[1])
+    return _qwen("Qwen2_5_VL", vision, 14)
+
+
+def qwen3_vl() -> tuple[Any, Any]:
+    vision = _qwen_vision(
+        out_hidden_size=32, patch_size=16, deepstack_visual_indexes=[0], num_position_embeddings=16
+    )
+    return _qwen("Qwen3VL", vision, 16, head_dim=8)
+
+
+def _idefics(name: str, image_class: str) -> tuple[Any, Any]:
+    from transformers.models.smolvlm import processing_smolvlm
+
+    # SmolVLM writes the times of video frames with it; images do not need it.
+    processing_smolvlm.num2words = processing_smolvlm.num2words or str
+    tokens = tokenizer(
+        "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>",
+        *(f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4)),
+        eos="<end_of_utterance>",
+    )  # fmt: skip
+    images = getattr(transformers, image_class)(
+        size={"longest_edge": 32}, max_image_size={"longest_edge": 16}
+    )
+    video = {"video_processor": None} if name == "SmolVLM" else {}
+    processor = processor_class(f"{name}Processor")(
+        images, tokens, image_seq_len=4, chat_template=IDEFICS, **video
+    )
+    # Read by SmolVLM whatever the conversation holds.
+    processor.video_processor = types.SimpleNamespace(num_frames=8, fps=1, size={})
+    config = getattr(transformers, f"{name}Config")(
+        vision_config=tower(), text_config=transformers.LlamaConfig(**text(tokens)),
+        image_token_id=tokens.convert_tokens_to_ids("<image>"), scale_factor=2,
+        pad_token_id=tokens.pad_token_id, tie_word_embeddings=False,
+    )  # fmt: skip
+    return getattr(transformers, f"{name}ForConditionalGeneration")(config), processor
+
+
+def idefics3() -> tuple[Any, Any]:
+    return _idefics("Idefics3", "Idefics3ImageProcessorPil")
+
+
+def smolvlm() -> tuple[Any, Any]:
+    return _idefics("SmolVLM", "SmolVLMImageProcessorPil")
+
+
+def gemma3() -> tuple[Any, Any]:
+    tokens = tokenizer(
+        "<bos>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>",
+        "<image_soft_token>", eos="<end_of_turn>", boi_token="<start_of_image>",
+        eoi_token="<end_of_image>", image_token="<image_soft_token>",
+    )  # fmt: skip
+    images = transformers.Gemma3ImageProcessorPil(size={"height": 16, "width": 16})
+    processor = transformers.Gemma3Processor(
+        images, tokens, chat_template=GEMMA, image_seq_length=4
+    )
+    config = transformers.Gemma3Config(
+        text_config=text(tokens, head_dim=8, sliding_window=64), vision_config=tower(),
+        mm_tokens_per_image=4, image_token_id=tokens.image_token_id,
+        boi_token_id=tokens.boi_token_id, eoi_token_id=tokens.eoi_token_id,
+    )  # fmt: skip
+    return transformers.Gemma3ForConditionalGeneration(config), processor
+
+
+def internvl() -> tuple[Any, Any]:
+    tokens = tokenizer(
+        "<img>", "</img>", "<IMG_CONTEXT>", "<video>", start_image_token="<img>",
+        end_image_token="</img>", context_image_token="<IMG_CONTEXT>", video_token="<video>",
+    )  # fmt: skip
+    images = transformers.GotOcr2ImageProcessorPil(
+        size={"height": 16, "width": 16}, crop_to_patches=True, max_patches=3
+    )
+    template = CHATML.replace("IMAGE", "<IMG_CONTEXT>\n")
+    processor = processor_class("InternVLProcessor")(
+        images, tokens, None, image_seq_length=4, chat_template=template
+    )
+    config = transformers.InternVLConfig(
+        vision_config=transformers.InternVLVisionConfig(**tower()),
+        text_config=transformers.Qwen2Config(**text(tokens)),
+        image_token_id=tokens.context_image_token_id, image_seq_length=4, downsample_ratio=0.5,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    return transformers.InternVLForConditionalGeneration(config), processor
+
+
+def llava_onevision() -> tuple[Any, Any]:
+    tokens = tokenizer("<image>", "<video>", image_token="<image>", video_token="<video>")
+    images = transformers.LlavaOnevisionImageProcessorPil(
+        size={"height": 16, "width": 16}, image_grid_pinpoints=[[16, 16], [16, 32], [32, 16]]
+    )
+    processor = processor_class("LlavaOnevisionProcessor")(
+        images, tokens, None, num_image_tokens=16, vision_feature_select_strategy="full",
+        chat_template=CHATML.replace("IMAGE", "<image>"),
+    )  # fmt: skip
+    config = transformers.LlavaOnevisionConfig(
+        vision_config=transformers.SiglipVisionConfig(**tower()),
+        text_config=transformers.Qwen2Config(**text(tokens)),
+        image_token_id=tokens.image_token_id, video_token_id=tokens.video_token_id,
+        image_grid_pinpoints=[[16, 16], [16, 32], [32, 16]], tie_word_embeddings=False,
+        vision_feature_select_strategy="full", vision_feature_layer=-1,
+    )  # fmt: skip
+    return transformers.LlavaOnevisionForConditionalGeneration(config), processor
+
+
+FAMILIES = {
+    made.__name__: made
+    for made in (
+        llava, llava_next, llava_onevision, qwen2_vl, qwen2_5_vl, qwen3_vl, idefics3, smolvlm,
+        gemma3, internvl,
+    )
+}  # fmt: skip
+
+
+@functools.cache
+def build(family: str, seed: int = 0) -> tuple[Any, Any]:
+    """(model, processor) of a family; the same seed gives the same weights. Do not train it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model, processor = FAMILIES[family]()
+        for parameter in model.parameters():
+            # Wider than the initialisation of training: every input must make a difference.
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval(), processor
