@@ -15,7 +15,6 @@ import copy
 import hashlib
 import itertools
 import json
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -370,7 +369,7 @@ class Encoder:
             # Templates of thinking models open a thought in the generation prompt that they do not
             # write in a finished turn. The answer is then what follows their common part, if the
             # answer's text begins right there.
-            common = len(os.path.commonprefix([prompt, whole]))
+            common = sum(1 for _ in itertools.takewhile(bool, map(str.__eq__, prompt, whole)))
             rest = whole[common:]
             if not content.strip() or not rest.lstrip().startswith(content.strip()):
                 raise EncodingError(
