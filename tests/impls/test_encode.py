@@ -289,7 +289,7 @@ def test_sampling_leaves_the_random_state_and_the_mode_and_suppresses_image_toke
     assert torch.equal(before, torch.get_rng_state())
     assert not model.training
     assert policy.answer(prompts, images, temperature=3.0, max_new_tokens=40) != first
-    again = Policy(model, encoder, seed=5)
+    again = Policy(model, processor, seed=5)
     assert again.answer(prompts, images, temperature=3.0, max_new_tokens=40) == first
     from reference_impls.core.model.generation import _options
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
@@ -14,12 +14,20 @@ from reference_impls.core.model.generation import generate
 
 @dataclass
 class Policy:
-    """Model and encoder with a stream of sampling seeds: the same seed gives the same answers."""
+    """Model and processor with a stream of sampling seeds: the same seed gives the same answers.
+
+    An `Encoder` may be given in place of its processor, and is then used as it is."""
 
     model: Any
-    encoder: Encoder
+    processor: Any
     seed: int = 0
     draws: int = 0
+    encoder: Encoder = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        given = self.processor
+        self.encoder = given if isinstance(given, Encoder) else Encoder(given)
+        self.processor = self.encoder.processor
 
     def answer(
         self,
