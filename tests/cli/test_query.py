@@ -157,7 +157,7 @@ def test_of_two_words_equally_near_the_one_that_says_more_is_meant():
 
 def test_a_huge_text_is_answered_at_once():
     index = search.index([(1, f"word{n} halluc{n}ination")] for n in range(2000))
-    start = time.perf_counter()
+    start = time.process_time()
     search.rank(index, " ".join(f"haluc{n}inatoin{n}" for n in range(6000)))
     search.rank(index, "a" * 100_000)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

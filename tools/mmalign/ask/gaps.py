@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mmalign.errors import UnknownAxis
+from mmalign.vocabulary import Json
 
 OF_BENCHMARKS = ("benchmark", "dimension")
 
@@ -34,7 +36,7 @@ class Cell:
     in_column: int
     expected: float
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> Json:
         """The cell as JSON has it."""
         plain = {**asdict(self), "methods": list(self.methods), "count": len(self.methods)}
         return {"kind": "cell", **plain}
@@ -49,7 +51,7 @@ class Axis:
     of_method: Mapping[str, frozenset[str]]
 
 
-def axes(facets: Mapping[str, Mapping]) -> list[str]:
+def axes(facets: Mapping[str, Json]) -> list[str]:
     """Names of all axes: the facets of methods, then `benchmark` and `dimension`."""
     own = [facet["key"] for facet in facets.values() if "method" in facet["applies_to"]]
     return [*own, *OF_BENCHMARKS]
@@ -57,9 +59,9 @@ def axes(facets: Mapping[str, Mapping]) -> list[str]:
 
 def axis(
     name: str,
-    facets: Mapping[str, Mapping],
-    methods: Sequence[Mapping],
-    benchmarks: Sequence[Mapping],
+    facets: Mapping[str, Json],
+    methods: Sequence[Json],
+    benchmarks: Sequence[Json],
 ) -> Axis:
     """One axis over the methods. Raises UnknownAxis.
 
@@ -88,14 +90,14 @@ def axis(
     raise UnknownAxis(name, axes(facets))
 
 
-def _values(row: Mapping, field: str) -> Iterable[str]:
-    value = row
+def _values(row: Json, field: str) -> Iterable[str]:
+    value: Any = row
     for part in field.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return (value,) if isinstance(value, str) else value or ()
 
 
-def _leaves(terms: Sequence[Mapping], carried: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
+def _leaves(terms: Sequence[Json], carried: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
     parents = {term["parent"] for term in terms}
     used = frozenset().union(*carried.values()) if carried else frozenset()
     return tuple(t["id"] for t in terms if t["id"] not in parents or t["id"] in used)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mmalign.records.kb import AnyNode, KnowledgeBase, TermNode
 from mmalign.records.model import Method, Paper
-from mmalign.vocabulary import COLLECTIONS, KINDS
+from mmalign.vocabulary import COLLECTIONS, KINDS, Json
 
 if TYPE_CHECKING:
     import networkx
@@ -57,12 +57,12 @@ def edges(kb: KnowledgeBase) -> Iterator[Edge]:
 
 
 def _edges_of(kb: KnowledgeBase, node: AnyNode, known: set[str]) -> Iterator[Edge]:
-    entry = node.entry
     if isinstance(node, TermNode):
         if node.entry.parent:
-            target = f"term:{node.facet}/{node.entry.parent}"
-            yield Edge("broader", node.ref, target, node.facet)
+            above = f"term:{node.facet}/{node.entry.parent}"
+            yield Edge("broader", node.ref, above, node.facet)
         return
+    entry = node.entry
     if isinstance(entry, Paper):
         for kind, collection in COLLECTIONS.items():
             for each in getattr(entry, collection):
@@ -92,14 +92,14 @@ def _edges_of(kb: KnowledgeBase, node: AnyNode, known: set[str]) -> Iterator[Edg
             yield Edge("related", node.ref, target)
 
 
-def build(kb: KnowledgeBase) -> networkx.MultiDiGraph:
+def build(kb: KnowledgeBase) -> networkx.MultiDiGraph[str]:
     """The graph. Nodes are full names with `kind`, `id`, `label`; terms also have `facet`,
     `facet_label`, `definition` and `aliases`, a tuple. The key of an edge is its relation, and so
     is its attribute `relation`; `facet` as in `Edge`.
     """
     import networkx
 
-    graph = networkx.MultiDiGraph()
+    graph: networkx.MultiDiGraph[str] = networkx.MultiDiGraph()
     for node in kb.nodes():
         graph.add_node(node.ref, kind=node.kind, id=node.id, label=node.name, **_of_term(kb, node))
     for edge in edges(kb):
@@ -108,7 +108,7 @@ def build(kb: KnowledgeBase) -> networkx.MultiDiGraph:
     return graph
 
 
-def _of_term(kb: KnowledgeBase, node: AnyNode) -> dict:
+def _of_term(kb: KnowledgeBase, node: AnyNode) -> Json:
     if not isinstance(node, TermNode):
         return {}
     aliases = {"aliases": node.entry.aliases} if node.entry.aliases else {}

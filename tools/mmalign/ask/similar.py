@@ -16,8 +16,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from mmalign.ask.search import words
+
+View = Mapping[str, Any]
+"""A short view of an entry."""
+Feature = tuple[str, str]
+"""A field and one of its values."""
+K = TypeVar("K", str, Feature)
 
 WEIGHTS = {"shared": 0.5, "text": 0.3, "link": 0.2}
 TITLE_WEIGHT = 2
@@ -66,7 +73,7 @@ STOP = frozenset(
 class Similar:
     """One neighbour: its view, its score in [0, 1], and reasons, the strongest first."""
 
-    row: Mapping
+    row: View
     score: float
     reasons: tuple[str, ...]
 
@@ -74,7 +81,7 @@ class Similar:
 class Neighbours:
     """Entries made ready for the question which of them are nearest to one of them."""
 
-    def __init__(self, rows: Sequence[Mapping]):
+    def __init__(self, rows: Sequence[View]):
         self.rows = list(rows)
         self._place = {row["ref"]: place for place, row in enumerate(self.rows)}
         self._features = [Counter(_features(row)) for row in self.rows]
@@ -96,7 +103,9 @@ class Neighbours:
             for place in near[:limit]
         ]
 
-    def _common(self, here: int, there: int) -> tuple[dict, dict, list[str]]:
+    def _common(
+        self, here: int, there: int
+    ) -> tuple[dict[Feature, float], dict[str, float], list[str]]:
         """What two entries share, by the three parts of the score."""
         return (
             _common(self._features[here], self._features[there], self._rarity[0]),
@@ -118,23 +127,23 @@ class Neighbours:
         return (*links, *_reasons(shared), *_word_reason(text))
 
 
-def similar(row: Mapping, rows: Sequence[Mapping], limit: int | None = None) -> list[Similar]:
+def similar(row: View, rows: Sequence[View], limit: int | None = None) -> list[Similar]:
     """The entries of `rows` that are nearest to `row`, best first. `rows` may be of another kind,
     and may hold `row` itself."""
     others = (other for other in rows if other["ref"] != row["ref"])
     return Neighbours([row, *others]).of(row["ref"], limit)
 
 
-def _features(row: Mapping) -> Iterable[tuple[str, str]]:
+def _features(row: View) -> Iterable[Feature]:
     for field in SHARED:
-        value = row
+        value: Any = row
         for part in field.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         for one in (value,) if isinstance(value, str) else value or ():
             yield field.removeprefix("paper."), one
 
 
-def _words(row: Mapping) -> Iterable[str]:
+def _words(row: View) -> Iterable[str]:
     title = row.get("title") or (row.get("paper") or {}).get("title") or ""
     names = " ".join((row["name"], *row.get("aliases", ())))
     text = f"{names} {title} " * TITLE_WEIGHT + (row.get("summary") or row.get("definition") or "")
@@ -142,7 +151,7 @@ def _words(row: Mapping) -> Iterable[str]:
     return (word for word in words(text) if len(word) > 2 and word not in STOP)
 
 
-def _rarity(documents: Sequence[Counter]) -> dict:
+def _rarity(documents: Sequence[Counter[K]]) -> dict[K, float]:
     """Weight of each item: near 0 where all documents hold it."""
     held = Counter(item for document in documents for item in document)
     return {
@@ -150,7 +159,7 @@ def _rarity(documents: Sequence[Counter]) -> dict:
     }
 
 
-def _common(one: Counter, other: Counter, rarity: Mapping) -> dict:
+def _common(one: Counter[K], other: Counter[K], rarity: Mapping[K, float]) -> dict[K, float]:
     """Item -> its part in the product of two weighted vectors (counts by their square root)."""
     return {
         item: math.sqrt(one[item] * other[item]) * rarity[item]
@@ -159,16 +168,16 @@ def _common(one: Counter, other: Counter, rarity: Mapping) -> dict:
     }
 
 
-def _length(document: Counter, rarity: Mapping) -> float:
+def _length(document: Counter[K], rarity: Mapping[K, float]) -> float:
     square = sum(count * rarity[item] for item, count in document.items())
     return math.sqrt(square) or 1.0
 
 
-def _links(row: Mapping, other: Mapping) -> Iterable[str]:
+def _links(row: View, other: View) -> Iterable[str]:
     for field, text in LINKS.items():
         head, _, last = field.partition(".")
 
-        def named(view: Mapping, head: str = head, last: str = last) -> tuple:
+        def named(view: View, head: str = head, last: str = last) -> tuple[str, ...]:
             value = view.get(head) or ()
             value = value.get(last) if isinstance(value, Mapping) else value
             return (value,) if isinstance(value, str) else tuple(value or ())
@@ -179,7 +188,7 @@ def _links(row: Mapping, other: Mapping) -> Iterable[str]:
                 yield text.format(one["name"], two["name"])
 
 
-def _reasons(shared: Mapping) -> Iterable[str]:
+def _reasons(shared: Mapping[Feature, float]) -> Iterable[str]:
     by_field: dict[str, dict[str, float]] = {}
     for (field, value), weight in shared.items():
         by_field.setdefault(field, {})[value] = weight
@@ -190,7 +199,7 @@ def _reasons(shared: Mapping) -> Iterable[str]:
         yield texts[field].format(", ".join(named[:LONGEST]) + more)
 
 
-def _word_reason(text: Mapping) -> Iterable[str]:
+def _word_reason(text: Mapping[str, float]) -> Iterable[str]:
     # A word that is part of a compound already named says nothing more.
     named: list[str] = []
     for word in sorted(text, key=lambda word: (-text[word], word)):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmalign.cli import layout, output
-from mmalign.cli.arguments import TextParam, Whole, complete
+from mmalign.cli import layout, options, output
+from mmalign.cli.arguments import TextParam, complete
 from mmalign.errors import UnknownAxis
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ class AxisName(TextParam):
 @click.argument("columns", type=AxisName(), default="annotation", metavar="COLUMNS]")
 @click.option("--matrix", is_flag=True, help="Show all cells with their counts, as a table.")
 @click.option("--all", "everything", is_flag=True, help="List full cells, too.")
-@click.option("--limit", type=Whole(min=1), metavar="N", help="At most N cells of the list.")
-@output.table_options
+@options.listing(*output.TABLE_FORMATS)
 @click.pass_context
 def gaps(
     ctx: click.Context,
@@ -41,9 +40,7 @@ def gaps(
     columns: str,
     matrix: bool,
     everything: bool,
-    limit: int | None,
-    format_: str,
-    as_json: bool,
+    listing: output.Listing,
 ) -> None:
     """Cross two axes and list the cells that no method is in.
 
@@ -68,34 +65,29 @@ def gaps(
     if one.name == other.name:
         raise click.UsageError(f"two different axes are needed; {one.name} is given twice")
     cells = ground.cross(one, other)
-    format_ = "json" if as_json else format_
-    if matrix and format_ != "json":
+    if matrix and listing.format not in ("json", "jsonl"):
+        listing.refuse("does not go with --matrix, which shows all cells")
         counts = {(cell.row, cell.column): len(cell.methods) for cell in cells}
         body = [
             [row, *(str(counts[row, column] or "-") for column in other.values)]
             for row in one.values
         ]
-        _write([one.name, *other.values], body, format_)
+        _write([one.name, *other.values], body, listing.format)
         return
     found = cells if everything or matrix else ground.empty(cells)
-    if format_ == "json":
-        output.write_json([cell.as_dict() for cell in found[:limit]])
-        return
-    body = [
-        [
-            cell.row,
-            cell.column,
-            str(len(cell.methods)),
-            f"{cell.expected:g}",
-            str(cell.in_row),
-            str(cell.in_column),
-        ]
-        for cell in found[:limit]
-    ]
-    if not body:
-        output.note("no cell is empty")
     heads = [one.name, other.name, "methods", "expected", "in row", "in column"]
-    _write(heads, body, format_)
+    listed = [cell.as_dict() for cell in found]
+    fields = ("row", "column", "count", "expected", "in_row", "in_column")
+    if listing.format == "table" and not listing.columns:
+        body = [
+            [f"{row[f]:g}" if f == "expected" else str(row[f]) for f in fields]
+            for row in listing.arranged(listed, listed)
+        ]
+        _write(heads, body, "table")
+    else:
+        output.write_table(listed, listing, fields, heads)
+    if not found:
+        output.note("no cell is empty")
 
 
 def _write(heads: list[str], body: list[list[str]], format_: str) -> None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import click
 
-from mmalign.cli import output
+from mmalign.cli import options, output
 from mmalign.cli.arguments import Kind, Name, resolve
 from mmalign.vocabulary import SEVERITIES
 
 
 @click.command("list")
 @click.argument("kind", type=Kind())
-@output.listing_options
+@options.since_option
+@options.listing(*output.FORMATS)
 @click.pass_context
-def list_(ctx: click.Context, kind: str, format_: str, as_json: bool) -> None:
+def list_(ctx: click.Context, kind: str, since: str | None, listing: output.Listing) -> None:
     """List everything of one KIND.
 
     KIND is papers, methods, datasets, benchmarks, models, frameworks, terms, errata or claims.
     """
     catalogue = output.catalogue(ctx)
-    output.write_rows(catalogue.rows(kind), kind, "json" if as_json else format_, catalogue)
+    test = options.since_test(catalogue, kind, since)
+    rows = [row for row in catalogue.rows(kind) if test(row)]
+    output.write_rows(rows, kind, listing, catalogue)
 
 
 @click.command()
@@ -34,15 +37,14 @@ def list_(ctx: click.Context, kind: str, format_: str, as_json: bool) -> None:
     type=click.Choice(SEVERITIES),
     help="Only errors of this severity.",
 )
-@output.listing_options
+@options.listing(*output.FORMATS)
 @click.pass_context
 def errata(
     ctx: click.Context,
     about: str | None,
     source: str | None,
     severity: str | None,
-    format_: str,
-    as_json: bool,
+    listing: output.Listing,
 ) -> None:
     """List errors of the survey, of its list and of papers, each with its proof."""
     catalogue = output.catalogue(ctx)
@@ -56,4 +58,4 @@ def errata(
         for row in rows
         if source in (None, row["source"]) and severity in (None, row["severity"])
     ]
-    output.write_rows(rows, "erratum", "json" if as_json else format_, catalogue)
+    output.write_rows(rows, "erratum", listing, catalogue)

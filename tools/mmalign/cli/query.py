@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import click
 
 from mmalign.ask.catalogue import Catalogue
 from mmalign.cli import output
 from mmalign.cli.arguments import Kind, Name, TermName, resolve
+from mmalign.cli.options import listing as listing_options
+from mmalign.cli.options import since_option, since_test
 from mmalign.errors import UnknownId
-from mmalign.vocabulary import KINDS, PLURALS
+from mmalign.vocabulary import KINDS, PLURALS, Json
+
+if TYPE_CHECKING:
+    YearsParam = click.ParamType[tuple[int, int]]
+    HasParam = click.ParamType[list[str]]
+else:  # not generic before click 8.4
+    YearsParam = HasParam = click.ParamType
+
+F = TypeVar("F", bound=Callable[..., Any])
+Test = Callable[[Json], bool]
+"""Whether a row is kept."""
 
 MEANINGS = {
     "scenario": "What the alignment is for",
@@ -33,37 +49,42 @@ USES = {
 HAS = ("code", "impl", "results")
 
 
-class Years(click.ParamType):
+class Years(YearsParam):
     """`2024`, `2024..2025`, `2024..`, `..2024`; gives a pair of numbers, both included."""
 
     name = "years"
 
-    def convert(self, value, param, ctx):
-        first, dots, last = value.partition("..")
-        try:
-            low = int(first) if first else 0
-            high = (int(last) if last else 9999) if dots else low
-        except ValueError:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        # Not int(): that takes 2_024 and the digits of every script.
+        parts = re.fullmatch(r"([0-9]{4})?(?:(\.\.)([0-9]{4})?)?", value)
+        if parts is None:
             self.fail(f"'{value}' is no year and no range such as 2024..2025", param, ctx)
+        first, dots, last = parts.groups()
+        low = int(first or 0)
+        high = int(last or 9999) if dots else low
         if low > high or not (first or last):
             self.fail(f"'{value}' holds no year", param, ctx)
         return low, high
 
 
-class Has(click.ParamType):
+class Has(HasParam):
     """A list with commas of `HAS`, each with `!` before it to exclude."""
 
     name = "list"
 
-    def convert(self, value, param, ctx):
-        wanted = [part.strip() for part in value.split(",") if part.strip()]
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        wanted = [part.strip() for part in value.split(",")]
         for part in wanted:
             if part.removeprefix("!") not in HAS:
                 self.fail(f"'{part}' is not one of {', '.join(HAS)}", param, ctx)
         return wanted
 
 
-def _facet_options(function):
+def _facet_options(function: F) -> F:
     for key in reversed(FACETS):
         function = click.option(
             f"--{key.replace('_', '-')}",
@@ -89,25 +110,25 @@ def _facet_options(function):
 @click.option("--year", type=Years(), metavar="YEARS", help="2024, 2024..2025, 2024.. or ..2024.")
 @click.option("--has", type=Has(), multiple=True, metavar="LIST",
               help="Only with all of: code, impl (a script in the lab), results.")  # fmt: skip
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N entries.")
-@output.listing_options
+@since_option
+@listing_options(*output.FORMATS)
 @click.pass_context
 def query(
     ctx: click.Context,
+    /,
     text: tuple[str, ...],
     kind: str | None,
     year: tuple[int, int] | None,
     has: tuple[list[str], ...],
-    limit: int | None,
-    format_: str,
-    as_json: bool,
+    since: str | None,
+    listing: output.Listing,
     **options: tuple[str, ...],
 ) -> None:
     """Find entries by facet and by TEXT.
 
     A facet option can be given several times: any of its terms will do, and all facets have to
     match. A term includes the terms below it; !TERM excludes (quote it in a shell). TEXT is ranked
-    full-text search, best first.
+    full-text search, best first; a typo is forgiven.
 
     \b
     mmalign query --scenario hallucination --annotation '!human' --has code
@@ -117,8 +138,8 @@ def query(
     kind = _kind(catalogue, kind, options)
     rows = catalogue.rows(kind)
     words = " ".join(text).strip()
-    order = catalogue.search(kind, words) if words else range(len(rows))
-    keep = _filters(catalogue, kind, options)
+    order = _ranked(catalogue, kind, words) if text else range(len(rows))
+    keep = [*_filters(catalogue, kind, options), since_test(catalogue, kind, since)]
     wanted = [part for parts in has for part in parts]
     found = [
         row
@@ -127,10 +148,19 @@ def query(
         and (year is None or _in_years(row, year))
         and all((p.removeprefix("!") in row.get("has", ())) != p.startswith("!") for p in wanted)
     ]
-    output.write_rows(found[:limit], kind, "json" if as_json else format_, catalogue)
+    output.write_rows(found, kind, listing, catalogue)
 
 
-def _kind(catalogue: Catalogue, kind: str | None, options: dict) -> str:
+def _ranked(catalogue: Catalogue, kind: str, words: str) -> list[int]:
+    """Positions of the rows that match a text, best first. Says which words were put right."""
+    if not re.search(r"\w", words):
+        raise click.UsageError(f"TEXT holds no word: '{words}'")
+    for typed, meant in catalogue.corrections(kind, words).items():
+        output.note(f"no text holds '{typed}'; looking for '{meant}'")
+    return catalogue.search(kind, words)
+
+
+def _kind(catalogue: Catalogue, kind: str | None, options: dict[str, tuple[str, ...]]) -> str:
     """The kind asked for, or the one that the facets given describe; UsageError if they clash."""
     given = [key for key in FACETS if options[key]]
     carriers = {
@@ -160,7 +190,7 @@ def _kind(catalogue: Catalogue, kind: str | None, options: dict) -> str:
     return chosen
 
 
-def _filters(catalogue: Catalogue, kind: str, options: dict) -> list:
+def _filters(catalogue: Catalogue, kind: str, options: dict[str, tuple[str, ...]]) -> list[Test]:
     """One test of a row per option given."""
     tests = []
     for facet, definition in catalogue.facets.items():
@@ -169,7 +199,8 @@ def _filters(catalogue: Catalogue, kind: str, options: dict) -> list:
             continue
         # Papers carry the terms of what they introduce, in a list of the facet's own name.
         field = definition["key"] if kind == "paper" else definition["field"]
-        wanted, unwanted = set(), set()
+        wanted: set[str] = set()
+        unwanted: set[str] = set()
         for term in terms:
             try:
                 closure = catalogue.closure(facet, term.removeprefix("!"))
@@ -188,8 +219,8 @@ def _filters(catalogue: Catalogue, kind: str, options: dict) -> list:
     return tests
 
 
-def _carries(field: str, wanted: set[str], unwanted: set[str]):
-    def test(row: dict) -> bool:
+def _carries(field: str, wanted: set[str], unwanted: set[str]) -> Test:
+    def test(row: Json) -> bool:
         value = output.lookup(row, field)
         values = {value} if isinstance(value, str) else set(value or ())
         return (not wanted or bool(values & wanted)) and not values & unwanted
@@ -197,5 +228,5 @@ def _carries(field: str, wanted: set[str], unwanted: set[str]):
     return test
 
 
-def _in_years(row: dict, years: tuple[int, int]) -> bool:
+def _in_years(row: Json, years: tuple[int, int]) -> bool:
     return "paper" in row and years[0] <= row["paper"]["year"] <= years[1]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmalign.characters import printable
 from mmalign.cli import output
 from mmalign.cli.arguments import Name, resolve
 from mmalign.export.awesome import published
 from mmalign.export.rows import cell
+from mmalign.vocabulary import Json
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 # What the head of a card says already.
 _HEAD = {"kind", "id", "ref", "name", "paper", "summary", "definition", "title"}
@@ -55,7 +61,7 @@ def show(ctx: click.Context, id_: str, format_: str, as_json: bool) -> None:
         output.write(plain(card))
 
 
-def facts(card: Mapping) -> list[tuple[str, str]]:
+def facts(card: Json) -> list[tuple[str, str]]:
     """Short fields as pairs (label, text), without empty ones."""
     found = []
     for name, value in card.items():
@@ -69,7 +75,7 @@ def facts(card: Mapping) -> list[tuple[str, str]]:
     return found
 
 
-def sections(card: Mapping) -> list[tuple[str, list[str]]]:
+def sections(card: Json) -> list[tuple[str, list[str]]]:
     """Longer fields as pairs (heading, items)."""
     found = []
     for name, value in card.items():
@@ -91,11 +97,11 @@ def sections(card: Mapping) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _parts(value) -> bool:
+def _parts(value: object) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
-def _text(value) -> str:
+def _text(value: Any) -> str:
     """A value as running text."""
     if isinstance(value, Mapping):
         given = {k: v for k, v in value.items() if v not in (None, [], "")}
@@ -113,7 +119,7 @@ def _text(value) -> str:
     return " ".join(cell(value).split())
 
 
-def head(card: Mapping) -> list[str]:
+def head(card: Json) -> list[str]:
     """Paper of an entry: title, authors and venue, where to find it."""
     paper = card.get("paper")
     if not paper:
@@ -128,17 +134,17 @@ def head(card: Mapping) -> list[str]:
     return [paper["title"], f"{listed}. {published(paper)}.", "; ".join(links)]
 
 
-def plain(card: Mapping) -> str:
+def plain(card: Json) -> str:
     """The card as text of at most `PLAIN_WIDTH` columns."""
     import textwrap
 
     def wrap(text: str, first: str = "", rest: str = "") -> list[str]:
         return textwrap.wrap(
-            text, PLAIN_WIDTH, initial_indent=first, subsequent_indent=rest,
+            printable(text), PLAIN_WIDTH, initial_indent=first, subsequent_indent=rest,
             break_long_words=False, break_on_hyphens=False,
         ) or [first.rstrip()]  # fmt: skip
 
-    lines = [f"{card['name']}  ({card['ref']})"]
+    lines = [printable(f"{card['name']}  ({card['ref']})")]
     for text in head(card):
         if text != card["name"]:
             lines += wrap(text)
@@ -156,25 +162,30 @@ def plain(card: Mapping) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _write_rich(card: Mapping, color: bool) -> None:
+def _write_rich(card: Json, color: bool) -> None:
     """The card on a terminal."""
     from rich.console import Console, Group
     from rich.panel import Panel
     from rich.table import Table
-    from rich.text import Text
+    from rich.text import Text as Styled
 
-    parts = [Text(text, style="dim") for text in head(card) if text != card["name"]]
-    parts += [Text(), Text(card.get("summary") or card.get("definition") or "")]
+    def text_of(text: str, style: str = "") -> Styled:
+        return Styled(printable(text), style=style)
+
+    parts: list[RenderableType] = [
+        text_of(text, "dim") for text in head(card) if text != card["name"]
+    ]
+    parts += [Styled(), text_of(card.get("summary") or card.get("definition") or "")]
     grid = Table.grid(padding=(0, 2))
     for label, text in facts(card):
-        grid.add_row(Text(label, style="cyan"), Text(text))
-    parts += [Text(), grid]
+        grid.add_row(text_of(label, "cyan"), text_of(text))
+    parts += [Styled(), grid]
     for heading, items in sections(card):
-        parts += [Text(), Text(heading.upper(), style="bold cyan")]
+        parts += [Styled(), text_of(heading.upper(), "bold cyan")]
         bullets = Table.grid(padding=(0, 1))
         for item in items:
-            bullets.add_row("-", Text(item))
+            bullets.add_row("-", text_of(item))
         parts.append(bullets)
-    title = Text(f"{card['name']}  ({card['ref']})", style="bold")
+    title = text_of(f"{card['name']}  ({card['ref']})", "bold")
     console = Console(no_color=not color, highlight=False)
     console.print(Panel(Group(*parts), title=title, title_align="left", padding=(1, 2)))

@@ -52,7 +52,7 @@ def tree(ctx: click.Context, facet: str | None, entries: bool, format_: str, as_
     elif format_ == "md":
         output.write("\n".join(_markdown(catalogue, one, entries) for one in facets))
     else:
-        output.write_rows(rows, "term", format_, catalogue)
+        output.write_rows(rows, "term", output.Listing(format_), catalogue)
 
 
 def _facet(catalogue: Catalogue, name: str) -> str:
