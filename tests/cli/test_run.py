@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -121,3 +122,139 @@ def test_site_without_its_extra(mm, tree, monkeypatch):
     result = mm("site", "build", root=tree.root)
     assert result.exit_code == 1
     assert "pip install 'mmalign[site]'" in result.stderr
+
+
+@pytest.mark.parametrize("missing", ["mkdocs", "material", "latex2mathml"])
+@pytest.mark.parametrize("args", [(), ("--out", "pages")])
+def test_site_names_the_package_that_is_missing(mm, tree, monkeypatch, tmp_path, missing, args):
+    tree.write("mkdocs.yml", "site_name: x\n")
+    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.chdir(tmp_path)
+    result = mm("site", "build", *args, root=tree.root)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"Error: {missing} is not installed; building the site needs the extra `site`: "
+        "pip install 'mmalign[site]'\n"
+    )
+    assert not (tmp_path / "pages").exists()
+
+
+@pytest.mark.parametrize("args", [(), ("--out", "pages")])
+def test_site_of_broken_records_prints_their_problems(mm, tree, monkeypatch, tmp_path, args):
+    tree.write("mkdocs.yml", "site_name: x\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(site_module.subprocess, "call", lambda *_, **__: pytest.fail("mkdocs"))
+    tree.edit("papers/lamp.yaml", "year: 2020", "yaer: 2020")
+    line = tree.line("papers/lamp.yaml", "yaer")
+    result = mm("site", "build", *args, root=tree.root)
+    assert result.exit_code == 1
+    assert f"papers/lamp.yaml:{line}:1: S002" in result.stderr
+    assert "Traceback" not in result.stderr and not list(tmp_path.glob("pages"))
+
+
+def test_a_broken_rule_of_which_no_page_can_be_made_is_said(tree, monkeypatch):
+    from mmalign.errors import LoadError
+    from mmalign.site import build
+
+    def fail(*_):
+        raise KeyError("x")
+
+    monkeypatch.setattr(build, "render", fail)
+    with pytest.raises(KeyError):  # the records are clean: it is a fault of ours
+        build.site(tree.root)
+    tree.edit("papers/lamp.yaml", "id: lamp\n", "id: lamb\n")
+    with pytest.raises(LoadError, match=r"papers/lamp\.yaml:\d+:\d+: R001"):
+        build.site(tree.root)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("reference_impls/results/a.json", b"{", "is not JSON"),
+        ("reference_impls/results/a.json", b"[]", "does not hold a JSON object"),
+        ("reference_impls/results/a.json", b"\xff", "is not UTF-8"),
+        ("reference_impls/methods/a.py", b"\xff", "is not UTF-8"),
+        ("docs/a.md", b"\xff", "is not UTF-8"),
+        ("docs/redirects.yml", b"a: [", "redirects.yml: "),
+        ("docs/redirects.yml", b"x", "redirects.yml: "),
+        ("docs/redirects.yml", b"- x", "redirects.yml: "),
+        ("docs/redirects.yml", b"a/: nowhere/", "leads to 'nowhere/', where no page is"),
+    ],
+)
+def test_another_file_that_the_site_cannot_use_is_named(mm, tree, tmp_path, file, content, said):
+    tree.write(file, content)
+    result = mm("site", "build", "--out", str(tmp_path / "pages"), root=tree.root)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+    assert Path(file).name in result.stderr and said in result.stderr
+    assert not (tmp_path / "pages").exists()
+
+
+def test_pages_are_written_again_over_an_earlier_build_only(mm, tree, tmp_path):
+    out = tmp_path / "out"
+    for _ in range(2):
+        assert mm("site", "build", "--out", str(out), root=tree.root).exit_code == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    assert mm("site", "build", "--out", str(other), root=tree.root).exit_code == 0  # an empty one
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "index.md").write_text("mine")
+    result = mm("site", "build", "--out", str(tmp_path / "home"), root=tree.root)
+    assert result.exit_code == 1
+    assert "is not empty and holds no earlier build" in result.stderr
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["index.md"]
+
+
+@pytest.mark.parametrize("out", ["", ".", "docs", "docs/new", "papers", "taxonomy/x", ".."])
+def test_pages_never_land_in_what_they_are_made_of(mm, tree, monkeypatch, out):
+    tree.write("docs/about/decisions.md", "# Decisions\n")
+    monkeypatch.chdir(tree.root)
+    before = sorted(tree.root.rglob("*"))
+    result = mm("site", "build", "--out", out, root=tree.root)
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert sorted(tree.root.rglob("*")) == before
+
+
+def test_a_link_in_an_earlier_build_is_not_followed(mm, tree, tmp_path):
+    out, foreign = tmp_path / "out", tmp_path / "foreign"
+    assert mm("site", "build", "--out", str(out), root=tree.root).exit_code == 0
+    foreign.write_text("mine")
+    (out / "errata.md").unlink()
+    (out / "errata.md").symlink_to(foreign)
+    assert mm("site", "build", "--out", str(out), root=tree.root).exit_code == 0
+    assert foreign.read_text() == "mine" and not (out / "errata.md").is_symlink()
+    shutil.rmtree(out / "papers")
+    (tmp_path / "elsewhere").mkdir()
+    (out / "papers").symlink_to(tmp_path / "elsewhere")
+    result = mm("site", "build", "--out", str(out), root=tree.root)
+    assert result.exit_code == 1 and "is a link that leads out of" in result.stderr
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_mkdocs_never_empties_a_folder_that_is_no_site(mm, tree, monkeypatch):
+    tree.write("mkdocs.yml", "site_name: x\n")
+    tree.write("site/mine.txt", "mine")
+    monkeypatch.setattr(site_module.subprocess, "call", lambda *_, **__: 0)
+    result = mm("site", "build", root=tree.root)
+    assert result.exit_code == 1 and "holds something that is not a site" in result.stderr
+    tree.write("site/404.html", "")
+    assert mm("site", "build", root=tree.root).exit_code == 0
+
+
+def test_the_options_of_a_script_are_shown_without_torch(program):
+    code = (
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {module.TRAINING!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from mmalign.cli import main\nmain()"
+    )
+    done = program("run", "mdpo", "--help", code=code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: mmalign run mdpo") and "--steps" in done.stdout
+    done = program("run", "mdpo", "--no-such-option", code=code)
+    assert done.returncode == 2 and "No such option" in done.stderr
+    done = program("run", "mdpo", code=code)
+    assert done.returncode == 1 and "pip install 'mmalign[train]'" in done.stderr

@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mmalign.errors import (
         BadReference,
+        BadSource,
         LoadError,
         MmalignError,
         NoRevision,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadReference",
+    "BadSource",
     "Benchmark",
     "Dataset",
     "EntryNode",

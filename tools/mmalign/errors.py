@@ -51,5 +51,9 @@ class NoRevision(MmalignError):
     """A revision of the records cannot be read. The text says why."""
 
 
+class BadSource(MmalignError, ValueError):
+    """A file beside the records that the site is made of cannot be used. The text says which."""
+
+
 class BadReference(MmalignError, ValueError):
     """A bibliographic reference cannot be read. The text says where and why."""

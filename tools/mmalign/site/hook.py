@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 _BLOCK = re.compile(r"^<(table|div|svg|figure|details)\b[^\n]*</\1>$", re.M)
@@ -18,12 +19,18 @@ _blocks: list[str] = []
 def on_files(files, config):
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from mmalign.cli import reference
+    from mmalign.errors import MmalignError
+    from mmalign.site import needs
     from mmalign.site.build import site
 
     _blocks.clear()  # `mkdocs serve` builds again and again
-    pages, plain = site(
-        Path(config.config_file_path).parent, config.site_url or "", reference()
-    )
+    if reason := needs.missing():
+        raise PluginError(reason)
+    root = Path(config.config_file_path).parent
+    try:
+        pages, plain = site(root, config.site_url or "", reference())
+    except MmalignError as error:
+        raise PluginError(str(error)) from None
     for path, content in pages.items():
         if written := files.get_file_from_path(path):
             files.remove(written)
