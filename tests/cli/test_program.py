@@ -124,6 +124,37 @@ def test_validate_one_file(mm, tree):
     assert mm("validate", str(tree.root / "none.yaml"), root=tree.root).exit_code == 2
 
 
+def test_validate_lists_a_hundred_problems_of_a_file_and_counts_the_rest(mm, tree):
+    wrong = ", ".join(f"red-lanter{number}" for number in range(400))
+    tree.edit("papers/blue-kite.yaml", "trains_on: [red-lantern]", f"trains_on: [{wrong}]")
+    result = mm("validate", root=tree.root)
+    lines = result.stdout.splitlines()
+    assert len(lines) == 101
+    assert lines[-1].endswith("Y016 and 300 more; correct these first")
+    assert result.stderr == "400 problems\n"
+    assert json.loads(mm("validate", "--json", root=tree.root).stdout)[-1]["count"] == 300
+
+
+def test_validate_says_what_it_could_not_check(mm, tree, monkeypatch):
+    from mmalign.check import latex
+
+    monkeypatch.setattr(latex, "convertible", lambda: False)
+    result = mm("validate", root=tree.root)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "note: equations: only their structure was checked" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs", "tests/x.yaml"])
+def test_validate_has_no_good_word_for_what_it_did_not_read(mm, tree, name):
+    tree.write("README.md", "x")
+    tree.write("docs/x.md", "x")
+    tree.write("tests/x.yaml", "id: [")
+    result = mm("validate", str(tree.root / name), root=tree.root)
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"{name}:1:1: Y017 ")
+    assert result.stderr == "1 problem\n"
+
+
 # --- the cache
 
 

@@ -67,7 +67,7 @@ def test_joiners_and_selectors_that_join_nothing_are_escaped(text):
 
 def test_long_text_is_cut():
     assert printable("x" * 1000, 10) == "xxxxxxx..."
-    assert quoted("y" * 10**6) == "'" + "y" * 57 + "...'"
+    assert quoted("y" * 10**6) == "'" + "y" * 117 + "...'"
     assert quoted("a\nb") == r"'a\nb'"
     assert printable(None) == "None"
 

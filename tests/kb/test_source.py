@@ -7,6 +7,7 @@ import time
 import pytest
 
 from mmalign.records import source
+from mmalign.records.problems import total
 
 CASES = {
     "not UTF-8": (b"id: x\nname: caf\xe9\n", "Y001", 2, 10),
@@ -19,6 +20,32 @@ CASES = {
     "open bracket": (b"id: x\nlist: [a, b\n", "Y004", 2, 7),
     "at sign": (b"id: @x\n", "Y004", 1, 5),
     "control character": (b"id: x\ntitle: a\x01b\n", "Y004", 2, 9),
+    "C1": ("id: x\ntitle: a\x9bb\n".encode(), "Y004", 2, 9),
+    "delete": (b"id: x\ntitle: a\x7fb\n", "Y004", 2, 9),
+    "NUL": (b"id: x\ntitle: a\x00b\n", "Y004", 2, 9),
+    "control character in a comment": (b"id: x\n# \x1b[2J\n", "Y004", 2, 3),
+    "carriage return": (b"id: x\ntitle: a\rb\n", "Y015", 2, 9),
+    "next line": ("id: x\ntitle: a\x85b\n".encode(), "Y015", 2, 9),
+    "line separator": ("id: x\ntitle: a\u2028b\n".encode(), "Y015", 2, 9),
+    "paragraph separator": ("id: x\ntitle: a\u2029b\n".encode(), "Y015", 2, 9),
+    "bidirectional control": ("id: x\ntitle: a\u202eb\n".encode(), "Y015", 2, 9),
+    "bidirectional isolate": ("id: x\ntitle: a\u2067b\n".encode(), "Y015", 2, 9),
+    "bidirectional control in a comment": ("id: x\n# a\u202eb\n".encode(), "Y015", 2, 4),
+    "zero width": ("id: x\ntitle: a\u200bb\n".encode(), "Y015", 2, 9),
+    "joiner that joins nothing": ("id: x\ntitle: a\u200db\n".encode(), "Y015", 2, 9),
+    "byte order mark inside": ("id: x\ntitle: a\ufeffb\n".encode(), "Y015", 2, 9),
+    "tag character": ("id: x\ntitle: a\U000e0041b\n".encode(), "Y015", 2, 9),
+    "soft hyphen in a key": ("id: x\nti\xadtle: ab\n".encode(), "Y015", 2, 3),
+    "escaped control": (b'id: x\ntitle: "a\\eb"\n', "Y015", 2, 8),
+    "escaped C1": (b'id: x\ntitle: "a\\x9bb"\n', "Y015", 2, 8),
+    "escaped NUL": (b'id: x\ntitle: "a\\0b"\n', "Y015", 2, 8),
+    "escaped tab": (b'id: x\ntitle: "a\\tb"\n', "Y015", 2, 8),
+    "escaped bidirectional": (b'id: x\ntitle: "a\\u202Eb"\n', "Y015", 2, 8),
+    "escaped separator": (b'id: x\ntitle: "a\\Lb"\n', "Y015", 2, 8),
+    "escaped in a list": (b'id: x\nlist: [a, "b\\a"]\n', "Y015", 2, 11),
+    "escaped in a key": (b'id: x\n"ti\\etle": ab\n', "Y015", 2, 1),
+    "escaped surrogate": (b'id: x\ntitle: "\\ud800"\n', "Y004", 2, 11),
+    "surrogate": (b"id: x\ntitle: a\xed\xa0\x80b\n", "Y001", 2, 9),
     "LaTeX in double quotes": (b'id: x\nlatex: "\\sigma"\n', "Y004", 2, 9),
     "undefined directive": (b"%YAML 3.0\n---\nid: x\n", "Y004", 1, 1),
     "tab as indentation": (b"id: x\nlist:\n\t- a\n", "Y005", 3, 1),
@@ -124,3 +151,34 @@ def test_locations_are_those_of_keys_and_items():
         (3, 5, None),
         (1, 1, None),
     ]
+
+
+def test_every_character_is_reported_at_its_line_and_the_rest_is_still_read():
+    text = "a: x\u202ey\r\nb:\t\x1b2J\x85\nc: \u2028d\n"
+    document = source.parse(text.encode(), "x.yaml")
+    places = [(problem.code, problem.line, problem.column) for problem in document.problems]
+    assert places == [("Y015", 1, 5), ("Y005", 2, 3), ("Y004", 2, 4), ("Y015", 2, 7),
+                      ("Y015", 3, 4)]  # fmt: skip
+    assert document.data == {"a": "x y", "b": "2J", "c": "d"}
+    assert source.locate(text.encode(), [("c",)]) == [(3, 1, "d")]
+
+
+def test_line_ends_of_windows_and_scripts_that_need_joiners_are_fine():
+    text = "a: x\r\nb: |\r\n  y\r\n  z\r\nc: می\u200cخواهم\r\n"
+    document = source.parse(text.encode(), "x.yaml")
+    assert document.problems == ()
+    assert document.data == {"a": "x", "b": "y\nz\n", "c": "می\u200cخواهم"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\t\n" * 100_000, b"a: 1\n" * 100_000, "\u202e".encode() * 100_000, b"\x01\n" * 100_000,
+     b"a: \t\n" * 100_000],
+    ids=["tabs", "keys", "bidi", "controls", "both"],
+)  # fmt: skip
+def test_a_file_full_of_problems_costs_no_time_and_counts_them(content):
+    start = time.perf_counter()
+    document = source.parse(content, "x.yaml")
+    assert len(document.problems) <= 10_002
+    assert total(document.problems) >= 99_999
+    assert time.perf_counter() - start < 20

@@ -14,6 +14,7 @@ Nothing but the standard library is imported: the fast commands print, too.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 # Joiners shape letters of scripts from U+0300 on (Persian, Indic) and tie emoji together; a
 # variation selector follows the character that it varies. Anywhere else they cannot be meant.
@@ -21,23 +22,39 @@ _JOINED = "\u0300-\u1fff\u2070-\ud7ff\ue000-\U000dffff"
 _VARIED = "#*0-9\u00a9\u00ae\u0300-\u1fff\u2010-\u2027\u2030-\u205e\u2070-\ud7ff\ue000-\ufdff"
 _VARIED += "\ufe10-\U000dffff"
 
-UNWANTED = re.compile(
-    "["
-    "\x00-\x1f\x7f-\x9f"  # C0, delete, C1
+_ALONE = (
+    "\x00-\x09\x0b-\x1f\x7f-\x9f"  # C0 but line feed, delete, C1
     "\xad\u034f\u115f\u1160\u17b4\u17b5\u180e\u3164\uffa0"  # shown as nothing
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction of writing
     "\u2028\u2029"  # line and paragraph separator
     "\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # no width, deprecated, annotations
     "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"  # no characters at all
     "\U000e0000-\U000e00ff"  # tags
-    "]"
-    f"|(?<![{_JOINED}])[\u200c\u200d]|[\u200c\u200d](?![{_JOINED}])"
+)
+_BESIDE = (
+    f"(?<![{_JOINED}])[\u200c\u200d]|[\u200c\u200d](?![{_JOINED}])"
     f"|(?<![{_VARIED}])[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
-"""One character that no text of the atlas holds. Line feed and tab are among them: where they are
-allowed is for the caller to say."""
+UNWANTED = re.compile(f"[{_ALONE}\n]|{_BESIDE}")
+"""One character that no text on one line holds."""
+_IN_LINES = re.compile(f"[{_ALONE}]|{_BESIDE}")
+# One class of characters, which is searched several times as fast: nearly always it is enough.
+_PERHAPS = re.compile(f"[{_ALONE}\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
+
+
+def unwanted(text: str) -> Iterator[re.Match[str]]:
+    """Every character of a text of several lines that it should not hold; line feeds are fine."""
+    return _IN_LINES.finditer(text) if _PERHAPS.search(text) else iter(())
+
+
+def named(char: str) -> str:
+    """A character as messages name it: `U+202E (right-to-left override)`."""
+    import unicodedata
+
+    name = unicodedata.name(char, "").lower()
+    return f"U+{ord(char):04X}" + (f" ({name})" if name else "")
 
 
 def printable(text: object, limit: int | None = None) -> str:
@@ -55,7 +72,7 @@ def printable(text: object, limit: int | None = None) -> str:
     return UNWANTED.sub(lambda match: _escaped(match.group()), shown)
 
 
-def quoted(text: object, limit: int = 60) -> str:
+def quoted(text: object, limit: int = 120) -> str:
     """`printable` text in quotes, as messages name a value: `'image'`."""
     return f"'{printable(text, limit)}'"
 

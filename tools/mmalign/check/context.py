@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from mmalign.characters import quoted
 from mmalign.records.collect import Records
 from mmalign.records.kb import KnowledgeBase
 from mmalign.records.model import Entry, Method, Paper
 from mmalign.records.problems import Location
 from mmalign.vocabulary import COLLECTIONS, KINDS
 
-MAX_SUGGESTIONS = 200
-"""Looking for similar ids costs their number: no more often than this per check."""
+MAX_COMPARISONS = 200_000
+"""Looking for similar ids costs their number: no more words than this are compared per check."""
 
 
 E = TypeVar("E", bound=Entry, covariant=True)
@@ -43,6 +44,7 @@ class Context:
     ids: dict[str, dict[str, list[tuple[str, Location]]]] = field(default_factory=dict)
     terms: dict[str, dict[str, str | None]] = field(default_factory=dict)
     suggestions: dict[tuple[str, str], str] = field(default_factory=dict)
+    compared: int = 0
 
     def __post_init__(self) -> None:
         self.ids = {kind: {} for kind in KINDS}
@@ -71,8 +73,10 @@ class Context:
         """A hint that names the id or term most like `word`, or nothing."""
         key = (pool_name, word)
         if key not in self.suggestions:
-            if len(self.suggestions) >= MAX_SUGGESTIONS:
+            if self.compared >= MAX_COMPARISONS:
                 return ""
-            near = difflib.get_close_matches(word, sorted(pool), 1, 0.6)
-            self.suggestions[key] = f"did you mean '{near[0]}'?" if near else ""
+            words = sorted(pool)
+            self.compared += len(words)
+            near = difflib.get_close_matches(word[:200], words, 1, 0.6)
+            self.suggestions[key] = f"did you mean {quoted(near[0])}?" if near else ""
         return self.suggestions[key]

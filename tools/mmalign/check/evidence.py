@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
+from mmalign.characters import quoted
 from mmalign.check.context import Context
 from mmalign.records.model import Erratum, Method, Paper
 from mmalign.records.problems import Finding, Location
@@ -56,14 +56,14 @@ def evidence_sources(context: Context) -> Iterator[Finding]:
         for number, item in enumerate(paper.evidence):
             at = ("evidence", number)
             if not SOURCE.fullmatch(item.source):
-                message = f"'{item.source}' is not the form of a source"
+                message = f"{quoted(item.source)} is not the form of a source"
                 yield Finding("R009", file, (*at, "source"), message, f"write {SOURCE_FORMS}")
             yield from _date(context, file, (*at, "checked"), item.checked)
     for file, errata in context.records.errata.items():
         for number, erratum in enumerate(errata.errata):
             at = ("errata", number)
             if not SOURCE.fullmatch(erratum.proof):
-                message = f"'{erratum.proof}' is not the form of a source"
+                message = f"{quoted(erratum.proof)} is not the form of a source"
                 yield Finding("R009", file, (*at, "proof"), message, f"write {SOURCE_FORMS}")
             yield from _date(context, file, (*at, "checked"), erratum.checked)
             yield from _since(context, file, (*at, "since"), erratum)
@@ -78,7 +78,7 @@ def published_addresses(context: Context) -> Iterator[Finding]:
     for file, root in roots:
         for location, address in _addresses(root, ()):
             if is_preview(address):
-                message = f"'{address}' is a preview, which will be taken down"
+                message = f"{quoted(address)} is a preview, which will be taken down"
                 hint = "write the address at which it is published"
                 yield Finding("R022", file, location, message, hint)
 
@@ -120,7 +120,7 @@ def measured_elsewhere(context: Context) -> Iterator[Finding]:
             if result.measured_by is not None:
                 where = (*at, "measured_by")
                 if not SOURCE.fullmatch(result.measured_by):
-                    message = f"'{result.measured_by}' is not the form of a source"
+                    message = f"{quoted(result.measured_by)} is not the form of a source"
                     yield Finding("R009", place.file, where, message, f"write {SOURCE_FORMS}")
                 if own is not None and _arxiv_ids(result.measured_by) == {own}:
                     message = f"arXiv {own} is the paper of this record"
@@ -157,37 +157,47 @@ def _date(
         day = datetime.date.fromisoformat(text)
     except ValueError:
         hint = hint or "write the day of the check as 2026-01-31"
-        yield Finding("R012", file, location, f"the day '{text}' does not exist", hint)
+        yield Finding("R012", file, location, f"the day {quoted(text)} does not exist", hint)
         return
     if day > context.today:
         hint = hint or "write the day on which it was checked"
-        yield Finding("R012", file, location, f"the day '{text}' lies in the future", hint)
+        yield Finding("R012", file, location, f"the day {quoted(text)} lies in the future", hint)
+
+
+MAX_CHOICES = 20
+"""Names that a hint lists."""
 
 
 def evidence_paths(context: Context) -> Iterator[Finding]:
     """What an evidence covers exists."""
     for file, paper in context.records.papers.items():
         known: set[str] = set()  # paths repeat within a record
+        lists: dict[int, dict[str, int]] = {}
         for number, item in enumerate(paper.evidence):
             for each, path in enumerate(item.for_):
                 if path in known:
                     continue
-                wrong = _unresolved(paper, path)
+                wrong = _unresolved(paper, path, lists)
                 if wrong is None:
                     known.add(path)
                     continue
                 part, choices = wrong
                 location = ("evidence", number, "for", each)
-                near = difflib.get_close_matches(part, choices, 1, 0.6)
-                hint = f"did you mean '{near[0]}'?" if near else f"here: {', '.join(choices)}"
-                message = f"'{path}' is no field of this record: there is no '{part}'"
-                yield Finding("R010", file, location, message, hint if choices else "")
+                message = f"{quoted(path)} is no field of this record: there is no {quoted(part)}"
+                hint = context.nearest(f"{file} {' '.join(choices[:3])}", choices, part)
+                if choices and not hint:
+                    rest = ", ..." if len(choices) > MAX_CHOICES else ""
+                    hint = f"here: {', '.join(choices[:MAX_CHOICES])}{rest}"
+                yield Finding("R010", file, location, message, hint)
 
 
-def _unresolved(paper: Paper, path: str) -> tuple[str, list[str]] | None:
+def _unresolved(
+    paper: Paper, path: str, lists: dict[int, dict[str, int]]
+) -> tuple[str, list[str]] | None:
     """The part of a path that does not exist and what does in its place; None if all exist.
 
-    Items of a list are named by id, name, benchmark, symbol, framework or number.
+    Items of a list are named by id, name, benchmark, symbol, framework or number. `lists` keeps
+    these names for the lists of a record.
     """
     if path == "bibliography":
         return None
@@ -203,16 +213,18 @@ def _unresolved(paper: Paper, path: str) -> tuple[str, list[str]] | None:
                 return part, [*fields, "bibliography"] if place == 0 else list(fields)
             value = getattr(value, name)
         elif isinstance(value, tuple):
-            names = [_item_name(item) for item in value]
-            rest = ".".join(parts[place:])
-            if rest in names:  # a name that holds dots, such as `lr.vision`
+            if id(value) not in lists:
+                named = reversed(list(enumerate(value)))  # of two names the first counts
+                lists[id(value)] = {_item_name(item): number for number, item in named}
+            names = lists[id(value)]
+            if ".".join(parts[place:]) in names:  # a name that holds dots, such as `lr.vision`
                 return None
             if part in names:
-                value = value[names.index(part)]
-            elif part.isdigit() and int(part) < len(value):
+                value = value[names[part]]
+            elif re.fullmatch("[0-9]{1,6}", part) and int(part) < len(value):
                 value = value[int(part)]
             else:
-                return part, names
+                return part, [*reversed(names)]
         else:
             return part, []
     return None

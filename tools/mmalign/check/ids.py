@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mmalign.characters import quoted
 from mmalign.check.context import Context
 from mmalign.records.model import Method
 from mmalign.records.problems import Finding, Location
@@ -19,7 +20,7 @@ def file_names(context: Context) -> Iterator[Finding]:
     for file, id_ in named:
         stem = Path(file).stem
         if stem != id_:
-            message = f"id: '{id_}' stands in the file '{Path(file).name}'"
+            message = f"id: {quoted(id_)} stands in the file {quoted(Path(file).name)}"
             yield Finding("R001", file, ("id",), message, f"write `id: {stem}`, or rename the file")
 
 
@@ -28,7 +29,7 @@ def unique_ids(context: Context) -> Iterator[Finding]:
     for kind, ids in context.ids.items():
         for id_, places in ids.items():
             for file, location in places[1:]:
-                message = f"{kind} id '{id_}' is also in {places[0][0]}"
+                message = f"{kind} id {quoted(id_)} is also in {places[0][0]}"
                 yield Finding("R002", file, location, message, "keep one, or rename one")
     for file, facet in context.records.facets.items():
         yield from _repeated(file, "terms", facet.terms, "term")
@@ -48,7 +49,7 @@ def _repeated(
     seen: set[str] = set()
     for number, item in enumerate(items):
         if item.id in seen:
-            message = f"{what} id '{item.id}' stands twice in this list"
+            message = f"{what} id {quoted(item.id)} stands twice in this list"
             yield Finding("R002", file, (*location, number, "id"), message, "rename one")
         seen.add(item.id)
 
@@ -98,24 +99,26 @@ def dangling_ids(context: Context) -> Iterator[Finding]:
 def _dangling(
     context: Context, file: str, location: Location, kinds: tuple[str, ...], id_: str
 ) -> Finding:
-    pool = {each for kind in kinds for each in context.ids[kind]}
+    pool = (each for kind in kinds for each in context.ids[kind])
     what = kinds[0] if len(kinds) == 1 else "entry or paper"
     hint = context.nearest(",".join(kinds), pool, id_)
     elsewhere = [kind for kind in KINDS if kind not in kinds and id_ in context.ids.get(kind, {})]
     if elsewhere:
-        hint = f"'{id_}' is a {elsewhere[0]}"
-    return Finding("R003", file, location, f"no {what} has the id '{id_}'", hint)
+        hint = f"{quoted(id_)} is a {elsewhere[0]}"
+    return Finding("R003", file, location, f"no {what} has the id {quoted(id_)}", hint)
 
 
 def _about(context: Context, file: str, location: Location, ref: str) -> Iterator[Finding]:
     kind, colon, id_ = ref.partition(":")
     if kind not in KINDS or not colon:
         hint = f"write `kind:id` with one of {', '.join(KINDS)}"
-        yield Finding("R003", file, location, f"'{ref}' is not a full name", hint)
+        yield Finding("R003", file, location, f"{quoted(ref)} is not a full name", hint)
     elif kind == "term":
         facet, _, term = id_.partition("/")
         if term not in context.terms.get(facet, {}) and facet not in context.records.unread_ids:
-            yield Finding("R003", file, location, f"no term is '{ref}'", "write `term:facet/id`")
+            yield Finding(
+                "R003", file, location, f"no term is {quoted(ref)}", "write `term:facet/id`"
+            )
     elif not context.known(kind, id_):
         yield _dangling(context, file, location, (kind,), id_)
 
@@ -130,6 +133,6 @@ def identifiers(context: Context) -> Iterator[Finding]:
                 continue
             first = seen.setdefault(value.lower(), file)
             if first != file:
-                message = f"{name}: '{value}' is also in {first}"
+                message = f"{name}: {quoted(value)} is also in {first}"
                 hint = "one of the two is wrong, or both records are the same paper"
                 yield Finding("R008", file, (name,), message, hint)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
+from pydantic import BaseModel
+
+from mmalign.characters import quoted
 from mmalign.check import latex
 from mmalign.check.context import Context, Place
-from mmalign.records.model import Benchmark, Method
+from mmalign.records.model import Method
 from mmalign.records.problems import Finding, Location
-from mmalign.vocabulary import COLLECTIONS
 
 
 def scripts(context: Context) -> Iterator[Finding]:
@@ -25,7 +29,7 @@ def scripts(context: Context) -> Iterator[Finding]:
         location = (*place.location, "reference_impl")
         first = owner.setdefault(name, place)
         if first is not place:
-            message = f"the script '{name}' already belongs to method '{first.entry.id}'"
+            message = f"the script {quoted(name)} already belongs to method '{first.entry.id}'"
             yield Finding("R015", place.file, location, message, "each method has its own script")
         elif name not in present:
             message = f"reference_impls/methods/{name}.py does not exist"
@@ -74,40 +78,38 @@ def _equations(context: Context) -> Iterator[tuple[str, Location, str]]:
                 yield file, ("terms", number, "form"), term.form
 
 
+_TODO = re.compile(r"TODO\b")
+
+
 def drafts(context: Context) -> Iterator[Finding]:
-    """Texts that `mmalign new` leaves to a person who has read the paper."""
-    hint = "open the paper, write it, and name the place in the evidence"
-    for file, paper in context.records.papers.items():
-        texts: list[tuple[Location, str | None]] = [
-            (("summary",), paper.summary),
-            (("venue",), paper.venue),
-            *((("evidence", n, "note"), item.note) for n, item in enumerate(paper.evidence)),
-        ]
-        if paper.authors[-1] in ("others", "TODO"):
-            message = "the list of authors is not complete"
-            yield Finding(
-                "R021", file, ("authors", len(paper.authors) - 1), message, "name them all"
-            )
-        for collection in COLLECTIONS.values():
-            for number, entry in enumerate(getattr(paper, collection)):
-                at = (collection, number)
-                texts.append(((*at, "summary"), entry.summary))
-                if isinstance(entry, Method):
-                    objective = entry.objective
-                    texts.append(((*at, "objective", "latex"), objective.latex))
-                    texts.append(((*at, "objective", "place"), objective.place))
-                    texts += [
-                        ((*at, "claims", n, "metric"), claim.metric)
-                        for n, claim in enumerate(entry.claims)
-                    ]
-                elif isinstance(entry, Benchmark):
-                    texts += [
-                        ((*at, "metrics", n, "name"), metric.name)
-                        for n, metric in enumerate(entry.metrics)
-                    ]
-        for location, text in texts:
-            if text is not None and text.startswith("TODO"):
+    """Texts that `mmalign new` leaves to a person who has read the paper.
+
+    Of a record whose shape is broken, too: whoever fills in a draft sees all that is left at once.
+    """
+    records: dict[str, Any] = {**context.records.papers, **context.records.unshaped}
+    for file, record in records.items():
+        authors = record.get("authors") if isinstance(record, dict) else record.authors
+        if isinstance(authors, tuple) and authors and authors[-1] in ("others", "TODO"):
+            message, at = "the list of authors is not complete", ("authors", len(authors) - 1)
+            yield Finding("R021", file, at, message, "name them all")
+        hint = "open the paper, write it, and name the place in the evidence"
+        for location in _todos(record, ()):
+            if location[0] != "authors":
                 yield Finding("R021", file, location, "the draft still says TODO here", hint)
+
+
+def _todos(value: Any, at: Location) -> Iterator[Location]:
+    """Where a text begins with TODO."""
+    if isinstance(value, str):
+        if _TODO.match(value):
+            yield at
+    elif isinstance(value, tuple):
+        for number, item in enumerate(value):
+            yield from _todos(item, (*at, number))
+    elif isinstance(value, (dict, BaseModel)):
+        for name, item in value.items() if isinstance(value, dict) else value:
+            if item:
+                yield from _todos(item, (*at, name))
 
 
 def single_results(context: Context) -> Iterator[Finding]:

@@ -11,11 +11,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from mmalign.check import evidence, ids, methods, taxonomy
+from mmalign.check import evidence, files, ids, methods, taxonomy
 from mmalign.check.context import Context
 from mmalign.records.collect import Records, no_garbage_collection, read
 from mmalign.records.kb import KnowledgeBase
-from mmalign.records.problems import Finding, Problem
+from mmalign.records.problems import Finding, Problem, capped
 from mmalign.records.root import find_root
 
 RULES: tuple[Callable[[Context], Iterator[Finding]], ...] = (
@@ -55,32 +55,34 @@ def check(
     """All problems of text, shape and rules, sorted by place, and the knowledge base.
 
     `paths` restricts the report to these files and folders; all others are still read, since rules
-    look across files. A file outside the root is checked as if it were one of its papers.
+    look across files. A file outside the root is checked as if it were one of its papers. What is
+    named, or lies in papers/ or taxonomy/, and is not read is a problem, too.
+    Of each file at most `problems.MAX_PROBLEMS` are listed, and the others are counted.
     The knowledge base is None where the shape of any record is broken.
     Raises RootNotFound; FileNotFoundError for a path that does not exist.
     """
     found = Path(find_root(root))
-    wanted = None if paths is None else [Path(path).resolve() for path in paths]
-    for path in wanted or ():
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
-    records = read(found, _yaml_files(wanted) if wanted else ())
+    wanted = None if paths is None else [_wanted(found, path) for path in paths]
+    drafts, unread = files.elsewhere(found, wanted or ())
+    records = read(found, drafts)
     shaped = not records.problems
     kb = records.knowledge_base()
     with no_garbage_collection():
         found_by_rules = list(findings(kb, records, today or datetime.date.today()))
-    problems = [*records.problems, *records.locate(found_by_rules)]
+    problems = [*records.problems, *records.locate(found_by_rules), *unread]
+    problems += files.unread(records, wanted or ())
     if wanted is not None:
         problems = [p for p in problems if _inside(found / p.file, wanted)]
-    return (kb if shaped else None), sorted(set(problems), key=lambda problem: problem.place)
+    unique = sorted(dict.fromkeys(problems), key=lambda problem: problem.place)
+    return (kb if shaped else None), capped(unique)
+
+
+def _wanted(root: Path, path: str | os.PathLike[str]) -> Path:
+    """A named path; a folder outside the root may be named by a link to it."""
+    place = files.located(path)
+    inside = root in place.parents
+    return place if inside or not place.is_dir() else Path(os.path.realpath(place))
 
 
 def _inside(path: Path, wanted: list[Path]) -> bool:
     return any(path == each or each in path.parents for each in wanted)
-
-
-def _yaml_files(paths: Iterable[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in paths:
-        files += sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
-    return files

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmalign.ask import graph
+from mmalign.characters import quoted
 from mmalign.check.context import Context, Place
 from mmalign.records.model import Entry, Facet
 from mmalign.records.problems import Finding, Location
@@ -19,7 +20,7 @@ def facets_fit(context: Context) -> Iterator[Finding]:
         for number, kind in enumerate(facet.applies_to):
             covered.add((kind, facet.field))
             if facet.field not in TERM_FIELDS[kind]:
-                message = f"a {kind} has no field '{facet.field}' with terms"
+                message = f"a {kind} has no field {quoted(facet.field)} with terms"
                 hint = f"it has {', '.join(TERM_FIELDS[kind])}"
                 yield Finding("R019", file, ("applies_to", number), message, hint)
     read = {*context.records.facets, *context.records.relations, *context.records.errata}
@@ -58,7 +59,7 @@ def _unknown_term(
     context: Context, place: Place[Entry], path: Location, facet: Facet, term: str
 ) -> Finding:
     hint = context.nearest(f"term:{facet.id}", context.terms[facet.id], term)
-    message = f"'{term}' is not a term of {facet.id}"
+    message = f"{quoted(term)} is not a term of {facet.id}"
     hint = hint or f"see taxonomy/{facet.id}.yaml, or add it there"
     return Finding("R004", place.file, (*place.location, *path), message, hint)
 
@@ -70,7 +71,7 @@ def term_parents(context: Context) -> Iterator[Finding]:
         parents = context.terms[facet.id]
         for term, parent in parents.items():
             if parent and parent not in parents:
-                message = f"parent '{parent}' is not a term of {facet.id}"
+                message = f"parent {quoted(parent)} is not a term of {facet.id}"
                 hint = context.nearest(f"term:{facet.id}", parents, parent)
                 yield Finding("R005", file, places[term], message, hint)
         for cycle in _cycles({term: [p] if p else [] for term, p in parents.items()}):
@@ -124,12 +125,12 @@ def relations_fit(context: Context) -> Iterator[Finding]:
     known = {relation.id: relation for relation in declared.relations}
     for name in at:
         if name not in graph.RELATIONS:
-            message = f"no edge is of the type '{name}'"
+            message = f"no edge is of the type {quoted(name)}"
             hint = context.nearest("relation", graph.RELATIONS, name)
             yield Finding("R017", file, (*at[name], "id"), message, hint)
     for name in graph.RELATIONS:
         if name not in known:
-            yield Finding("R020", file, (), f"relation '{name}' is missing", "add it")
+            yield Finding("R020", file, (), f"relation {quoted(name)} is missing", "add it")
     seen: set[tuple[str, str, str]] = set()
     loose: dict[str, dict[str, list[str]]] = {}
     for edge in graph.edges(context.kb):

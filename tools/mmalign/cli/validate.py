@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import click
 
+from mmalign.characters import printable
+
+LISTED = 100
+"""Problems of one file that are listed; the others are counted."""
+
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(exists=True), metavar="[PATH]...")
+@click.argument("paths", nargs=-1, type=click.Path(), metavar="[PATH]...")
 @click.option(
     "--format",
     "format_",
@@ -20,22 +25,32 @@ import click
 def validate(ctx: click.Context, paths: tuple[str, ...], format_: str, as_json: bool) -> None:
     """Check the records: form, terms, ids, evidence, equations.
 
-    All files are read; with PATHs, only problems in those files and folders are reported.
-    Exit status 1 if there are any.
+    All files are read; with PATHs, only problems in those files and folders are reported, and what
+    of them is not read is a problem. Exit status 1 if there are any.
     """
-    from mmalign.ask import catalogue
+    from mmalign.check import latex
     from mmalign.check.run import check
-    from mmalign.cli.output import speaks_unicode, write
+    from mmalign.cli.output import note, speaks_unicode, write
     from mmalign.records import problems
+    from mmalign.records.root import find_root
 
-    root = catalogue.find_root(ctx.find_root().obj)
-    _, found = check(root, list(paths) or None)
+    root = find_root(ctx.find_root().obj)
+    try:
+        _, found = check(root, list(paths) or None)
+    except FileNotFoundError as error:
+        raise click.UsageError(printable(error, 300)) from None
     format_ = "json" if as_json else format_
-    text = problems.render(found, format_)
+    text = problems.render(problems.capped(found, LISTED), format_)
     if format_ == "json" and not speaks_unicode():
         text = text.encode("ascii", "backslashreplace").decode()
     if text:
         write(text + "\n")
-    count = len(found)
-    click.echo("no problems" if not count else f"{count} problem{'s' * (count > 1)}", err=True)
+    if not latex.convertible():
+        note(
+            "equations: only their structure was checked, since latex2mathml is not installed "
+            "(pip install 'mmalign[site]')"
+        )
+    count = problems.total(found)
+    said = f"{count:,} problem{'s' * (count > 1)}" if count else "no problems"
+    click.echo(said, err=True)
     ctx.exit(1 if count else 0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,9 @@ from mmalign.records.problems import Finding, Problem
 File = Paper | Facet | Relations | Errata
 """What one file of a root holds."""
 FILES: tuple[type[File], ...] = (Paper, Facet, Relations, Errata)
+
+FOLDERS = ("papers", "taxonomy")
+"""What is read below a root: the YAML files of these folders, and nothing in folders of theirs."""
 
 _ID_LINE = re.compile(r"^[ -]*id: *[\"']?([a-z0-9-]+)", re.MULTILINE)
 
@@ -34,6 +39,8 @@ class Records:
     problems: list[Problem] = field(default_factory=list)
     unread_ids: set[str] = field(default_factory=set)
     """Ids in files whose shape is broken: they exist, so that pointing to them is no problem."""
+    unshaped: dict[str, source.Data] = field(default_factory=dict)
+    """Data of papers whose shape is broken."""
 
     def add(self, file: str, record: File) -> None:
         """Put a record where those of its class are."""
@@ -73,7 +80,7 @@ class Records:
         problems = []
         for file, group in by_file.items():
             try:
-                content = self.paths[file].read_bytes()
+                content, _ = _content(self.root, self.paths[file])
             except (KeyError, OSError):  # a file that should be there and is not
                 content = b""
             places = source.locate(content, [finding.location for finding in group])
@@ -91,34 +98,86 @@ def read(root: Path, extra: Iterable[Path] = ()) -> Records:
     records = Records(root)
     outside = [path for path in extra if root not in path.parents]
     replaced = {path.name for path in outside}
-    papers = sorted(p for p in (root / "papers").glob("*.yaml") if p.name not in replaced)
+    papers, taxonomy = (_listed(records, name) for name in FOLDERS)
     with no_garbage_collection():
-        for path in [*papers, *outside]:
+        for path in [*(p for p in papers if p.name not in replaced), *outside]:
             _read_file(records, path, Paper)
-        for path in sorted((root / "taxonomy").glob("*.yaml")):
+        for path in taxonomy:
             special: dict[str, type[File]] = {"relations.yaml": Relations, "errata.yaml": Errata}
             _read_file(records, path, special.get(path.name, Facet))
-    for path in sorted([*(root / "papers").glob("*.yml"), *(root / "taxonomy").glob("*.yml")]):
-        name, hint = _name(root, path), f"rename it to {path.stem}.yaml"
-        records.problems.append(Problem("R001", name, 1, 1, "the file is not read", hint))
     return records
 
 
-def _name(root: Path, path: Path) -> str:
+def _listed(records: Records, name: str) -> list[Path]:
+    """The files of a folder of the root to be read. What only looks like one of them is said."""
+    folder = records.root / name
+    if not within(folder, records.root):
+        message, hint = "the link leads out of the root and is not read", "put the files here"
+        records.problems.append(Problem("Y014", name, 1, 1, message, hint))
+        return []
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".yaml":
+            found.append(path)
+        elif path.suffix.lower() in (".yaml", ".yml"):
+            file, hint = name_of(records.root, path), f"rename it to {path.stem}.yaml"
+            records.problems.append(Problem("R001", file, 1, 1, "the file is not read", hint))
+    return found
+
+
+def name_of(root: Path, path: Path) -> str:
+    """What problems call a file: relative to the root where it lies inside."""
     return path.relative_to(root).as_posix() if root in path.parents else path.as_posix()
 
 
+def within(path: Path, folder: Path) -> bool:
+    """Does a path, with all its links followed, lie in a folder (whose own links are followed)?"""
+    real = Path(os.path.realpath(path))
+    return real == folder or folder in real.parents
+
+
+def _content(root: Path, path: Path) -> tuple[bytes, int]:
+    """Bytes of a regular file, at most one more than are allowed, and its size.
+
+    A link is followed within the root (or, for a file elsewhere, within its own folder), so that
+    no problem ever quotes what lies outside. Raises OSError with the reason.
+    """
+    base = root if root in path.parents else path.parent
+    if path.is_symlink() and not within(path, base):
+        raise OSError(0, f"the link leads out of {'the root' if base == root else 'its folder'}")
+    _regular(os.stat(path).st_mode)  # before it is opened: opening alone can block or act
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as stream:
+        status = os.fstat(handle)
+        _regular(status.st_mode)
+        return stream.read(source.MAX_BYTES + 1), status.st_size
+
+
+def _regular(mode: int) -> None:
+    for test, what in (
+        (stat.S_ISREG, ""),
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if test(mode):
+            if what:
+                raise OSError(0, f"it is {what}")
+            return
+    raise OSError(0, "it is a device")
+
+
 def _read_file(records: Records, path: Path, model: type[File]) -> None:
-    file = _name(records.root, path)
+    file = name_of(records.root, path)
     records.paths[file] = path
     try:
-        with open(path, "rb") as stream:
-            content = stream.read()
+        content, size = _content(records.root, path)
     except OSError as error:
         message = f"the file cannot be read: {error.strerror}"
-        records.problems.append(Problem("Y014", file, 1, 1, message))
+        hint = "a record is a file of its own, papers/<id>.yaml"
+        records.problems.append(Problem("Y014", file, 1, 1, message, hint))
         return
-    document = source.parse(content, file)
+    document = source.parse(content, file, size)
     records.problems += document.problems
     findings: list[Finding] = []
     if document.data is not None:
@@ -126,6 +185,8 @@ def _read_file(records: Records, path: Path, model: type[File]) -> None:
         if shaped is not None:
             records.add(file, shaped)
             return
+        if model is Paper:
+            records.unshaped[file] = document.data
     records.problems += records.locate(findings)
     records.unread_ids |= {path.stem, *_ID_LINE.findall(content.decode("utf-8", "replace"))}
 

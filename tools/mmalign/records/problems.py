@@ -7,8 +7,11 @@ given to something else, and a code that is no longer raised stays in the table.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+
+from mmalign.characters import printable, printable_json
 
 CODES = {
     # The text of a file.
@@ -26,6 +29,9 @@ CODES = {
     "Y012": "The file is nested too deeply.",
     "Y013": "A key is not plain text.",
     "Y014": "The file cannot be read.",
+    "Y015": "A text holds a control character, or one that cannot be seen.",
+    "Y016": "There are more problems than are listed.",
+    "Y017": "A file or folder is not read.",
     # The shape of a record: fields and their types.
     "S001": "A required field is missing.",
     "S002": "A key is not known here.",
@@ -99,6 +105,47 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class More(Problem):
+    """Stands for the `count` problems of a file that are not listed one by one."""
+
+    count: int = 0
+
+    @property
+    def place(self) -> tuple[str, int, int, str]:
+        """After all others of the file."""
+        return (self.file, sys.maxsize, 0, self.code)
+
+
+MAX_PROBLEMS = 10_000
+"""Problems of one file that are kept; further ones are counted."""
+
+
+def total(problems: Iterable[Problem]) -> int:
+    """How many problems there are, with those that are not listed."""
+    return sum(each.count if isinstance(each, More) else 1 for each in problems)
+
+
+def capped(problems: Iterable[Problem], limit: int = MAX_PROBLEMS) -> list[Problem]:
+    """The first `limit` problems of each file, and one line that counts the rest of them."""
+    listed: dict[str, list[Problem]] = {}
+    rest: dict[str, int] = {}
+    for problem in problems:
+        kept = listed.setdefault(problem.file, [])
+        if isinstance(problem, More):
+            rest[problem.file] = rest.get(problem.file, 0) + problem.count
+        elif len(kept) < limit:
+            kept.append(problem)
+        else:
+            rest[problem.file] = rest.get(problem.file, 0) + 1
+    for file, count in rest.items():
+        last = listed[file][-1] if listed[file] else None
+        line, column = (last.line, last.column) if last else (1, 1)
+        message, hint = f"and {count:,} more", "correct these first"
+        listed[file].append(More("Y016", file, line, column, message, hint, count=count))
+    return [problem for kept in listed.values() for problem in kept]
+
+
+@dataclass(frozen=True)
 class Finding:
     """A problem whose line has not been looked up yet: rules know records, not lines."""
 
@@ -119,41 +166,59 @@ def render(problems: Iterable[Problem], format: str = "text") -> str:
     return RENDERERS[format](sorted(problems, key=lambda problem: problem.place))
 
 
+# Messages and names hold words of others: what is printed of them is escaped and has an end.
+MAX_MESSAGE = 1_000
+MAX_HINT = 600
+MAX_FILE = 300
+
+
 def _text(problems: list[Problem]) -> str:
     return "\n".join(_line(problem) for problem in problems)
 
 
 def _line(problem: Problem) -> str:
     severity = "" if problem.severity == "error" else f"{problem.severity}: "
-    hint = f"; {problem.hint}" if problem.hint else ""
-    return (
-        f"{problem.file}:{problem.line}:{problem.column}: {problem.code} "
-        f"{severity}{problem.message}{hint}"
-    )
+    file = printable(problem.file, MAX_FILE)
+    return f"{file}:{problem.line}:{problem.column}: {problem.code} {severity}{_said(problem)}"
+
+
+def _said(problem: Problem) -> str:
+    hint = f"; {printable(problem.hint, MAX_HINT)}" if problem.hint else ""
+    return printable(problem.message, MAX_MESSAGE) + hint
 
 
 def _json(problems: list[Problem]) -> str:
-    rows = [{"kind": "problem", **asdict(problem)} for problem in problems]
-    return json.dumps(rows, indent=2, ensure_ascii=False)
+    rows = []
+    for problem in problems:
+        row = {"kind": "problem", **asdict(problem)}
+        row["message"] = printable(problem.message, MAX_MESSAGE)
+        row["hint"] = printable(problem.hint, MAX_HINT)
+        rows.append(row)
+    # The name of the file stays what it is, in JSON's own way to write such characters.
+    return printable_json(json.dumps(rows, indent=2, ensure_ascii=False))
 
 
 def _github(problems: list[Problem]) -> str:
     return "\n".join(
         f"::{'error' if problem.severity == 'error' else 'warning'} "
-        f"file={_property(problem.file)},line={problem.line},col={problem.column},"
-        f"title={_property(problem.code + ' ' + CODES[problem.code])}::"
-        + _data(problem.message + (f"; {problem.hint}" if problem.hint else ""))
+        f"file={_property(printable(problem.file, MAX_FILE))},line={problem.line},"
+        f"col={problem.column},title={_property(problem.code + ' ' + CODES[problem.code])}::"
+        + _data(_said(problem))
         for problem in problems
     )
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace("%", "%25")
 
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-RENDERERS = {"text": _text, "json": _json, "github": _github}
+RENDERERS: dict[str, Callable[[list[Problem]], str]] = {
+    "text": _text,
+    "json": _json,
+    "github": _github,
+}
 """Name of a format -> function from sorted problems to text, without a newline at the end."""

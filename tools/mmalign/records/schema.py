@@ -8,10 +8,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from mmalign.records.model import Errata, Facet, Paper, Relations
 from mmalign.records.root import find_root
 
-MODELS = {"paper": Paper, "facet": Facet, "relations": Relations, "errata": Errata}
+MODELS: dict[str, type[BaseModel]] = {
+    "paper": Paper,
+    "facet": Facet,
+    "relations": Relations,
+    "errata": Errata,
+}
 """Name of a schema file -> the class that it describes."""
 
 
@@ -20,7 +27,7 @@ def schemas() -> dict[str, str]:
     return {f"{name}.json": _schema(name, model) for name, model in MODELS.items()}
 
 
-def _schema(name: str, model: type) -> str:
+def _schema(name: str, model: type[BaseModel]) -> str:
     body = model.model_json_schema(by_alias=True)
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -11,38 +11,52 @@ Anchors, tags, tabs, duplicate keys and several documents in a file are refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from mmalign.records.problems import Location, Problem
+from mmalign.characters import named, printable, quoted, unwanted
+from mmalign.records.problems import Location, Problem, capped
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 
+Scalar = str | int | float | bool | None
+Value = Scalar | tuple["Value", ...] | dict[str, "Value"]
+"""What a record is made of: mappings are dicts, lists are tuples."""
+Data = dict[str, Value]
+
 _WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
-_INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})")
-_FLOAT = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,2})?")
+_INTEGER = re.compile(r"-?(?:0|[1-9]\d{0,17})", re.ASCII)
+_FLOAT = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,2})?", re.ASCII)
 # Where an anchor or alias can stand; LaTeX matches at times, so the parser has the last word.
 # (What stands before it is looked at last: this way round, the search is five times as fast.)
 _MAYBE_ANCHOR = re.compile(r"[&*][A-Za-z0-9_-](?<![^\s\[{,:?-]..)")
 
 
-class _Parser(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+if TYPE_CHECKING:
+    from yaml import SafeLoader as _Loader
+else:
+    _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Parser(_Loader):
     """PyYAML's parser without its rules for types: the tag of a node says how it was written.
 
     A scalar's tag is `(plain, quoted)`, a pair of truth values; a tag that stands in the file is a
     string.
     """
 
-    def resolve(self, kind, value, implicit):
+    def resolve(self, kind: object, value: object, implicit: object) -> object:
         return implicit
 
-    def descend_resolver(self, parent, index):
+    def descend_resolver(self, parent: object, index: object) -> None:
         pass
 
-    def ascend_resolver(self):
+    def ascend_resolver(self) -> None:
         pass
 
 
@@ -54,17 +68,24 @@ class _Refused(Exception):
 class Document:
     """What was read from one file. `data` is None where the file cannot be used at all."""
 
-    data: dict | None
+    data: Data | None
     problems: tuple[Problem, ...] = ()
 
 
-def parse(content: bytes, file: str) -> Document:
+def parse(content: bytes, file: str, size: int | None = None) -> Document:
     """Data of one YAML file; `file` is its name in problems. Never raises for bad content.
 
-    Mappings become dicts and lists become tuples, as the frozen models want them.
+    Mappings become dicts and lists become tuples, as the frozen models want them. `size` is that of
+    the file (bytes), where no more of it was read than is needed to see that it is too large.
     """
+    document = _parse(content, file, size)
+    return Document(document.data, tuple(capped(document.problems)))
+
+
+def _parse(content: bytes, file: str, size: int | None) -> Document:
     if len(content) > MAX_BYTES:
-        message = f"the file has {len(content):,} bytes, {MAX_BYTES:,} are allowed"
+        size = max(size or 0, len(content))
+        message = f"the file has {size:,} bytes, {MAX_BYTES:,} are allowed"
         return _failed("Y011", file, 1, 1, message, "split the record")
     try:
         text = content.decode("utf-8")
@@ -75,19 +96,21 @@ def parse(content: bytes, file: str) -> Document:
     if text.startswith("\ufeff"):
         hint = "save the file as UTF-8 without BOM"
         return _failed("Y002", file, 1, 1, "the file starts with a byte order mark", hint)
-    problems = list(_tabs(text, file)) if "\t" in text else []
+    problems: list[Problem] = capped(_characters(text, file))
+    clean = _clean(text)
     try:
-        # With spaces for tabs, the rest of the file can often still be checked.
-        root = _Parser(text.replace("\t", " ")).get_single_node()
+        # With spaces for tabs and the like, the rest of the file can often still be checked.
+        root: Node | None = _Parser(clean).get_single_node()
     except (yaml.YAMLError, UnicodeEncodeError) as error:
-        problem = _anchor(text, file) or _yaml_problem(error, text, file)
+        wrong = _anchor(clean, file) or _yaml_problem(error, clean, file)
         # A tab that stands for indentation explains whatever went wrong with the indentation.
-        hidden = problems and problem.code == "Y004"
-        return Document(None, tuple(problems if hidden else [*problems, problem]))
+        hidden = problems and wrong.code == "Y004"
+        return Document(None, tuple(problems if hidden else [*problems, wrong]))
     if root is None:
-        return _failed("Y003", file, 1, 1, "the file is empty", "`mmalign new` writes a template")
-    if _MAYBE_ANCHOR.search(text):
-        problem = _anchor(text, file)
+        hint = "`mmalign new` writes a template"
+        return Document(None, (*problems, Problem("Y003", file, 1, 1, "the file is empty", hint)))
+    if _MAYBE_ANCHOR.search(clean):
+        problem = _anchor(clean, file)
         if problem:
             return Document(None, (*problems, problem))
     if type(root) is not MappingNode:
@@ -99,15 +122,17 @@ def parse(content: bytes, file: str) -> Document:
     except _Refused as refused:
         code, node, message, hint = refused.args
         return Document(None, (*problems, _at(node, code, file, message, hint)))
-    return Document(data, tuple(problems))
+    return Document(data if isinstance(data, dict) else None, tuple(problems))
 
 
-def _build(node: Node, depth: int, problems: list[Problem], file: str):
+def _build(node: Node, depth: int, problems: list[Problem], file: str) -> Value:
     value = node.value
     if type(value) is str:
         tag = node.tag
         if type(tag) is str:
             _tagged(node)
+        if getattr(node, "style", None) == '"':
+            _escapes(node, problems, file)
         if tag[0]:  # plain, not in quotes and no block
             if value in _WORDS:
                 return _WORDS[value]
@@ -120,13 +145,15 @@ def _build(node: Node, depth: int, problems: list[Problem], file: str):
     if type(node.tag) is str:
         _tagged(node)
     if type(node) is MappingNode:
-        data = {}
+        data: Data = {}
         for key_node, value_node in value:
             key = key_node.value
             if type(key) is not str or type(key_node.tag) is str:
                 raise _Refused("Y013", key_node, "a key must be plain text", "write `key: value`")
+            if key_node.style == '"':
+                _escapes(key_node, problems, file)
             if key in data:
-                message, hint = f"duplicate key '{key}'", "keep one of the two"
+                message, hint = f"duplicate key {quoted(key)}", "keep one of the two"
                 problems.append(_at(key_node, "Y006", file, message, hint))
                 continue
             data[key] = _build(value_node, depth + 1, problems, file)
@@ -142,9 +169,18 @@ def _number(text: str) -> int | float | str:
     return text  # dates, 007, 12:30, 1_000
 
 
-def _tagged(node: Node):
+def _tagged(node: Node) -> None:
     tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-    raise _Refused("Y010", node, f"the tag '{tag}' is not allowed", "delete it")
+    raise _Refused("Y010", node, f"the tag {quoted(tag)} is not allowed", "delete it")
+
+
+def _escapes(node: Node, problems: list[Problem], file: str) -> None:
+    """Text in double quotes can write with a backslash what must not stand in a file."""
+    found = next(unwanted(node.value), None)
+    if found:
+        message = f"the text holds {named(found.group())}"
+        hint = "delete it; write LaTeX in a block after `|`, or in single quotes"
+        problems.append(_at(node, "Y015", file, message, hint))
 
 
 def locate(content: bytes, locations: list[Location]) -> list[tuple[int, int, str | None]]:
@@ -154,16 +190,22 @@ def locate(content: bytes, locations: list[Location]) -> list[tuple[int, int, st
     located at the nearest thing around it that does, and its text is None.
     """
     try:
-        root = _Parser(content.decode("utf-8").replace("\t", " ")).get_single_node()
+        root = _Parser(_clean(content.decode("utf-8"))).get_single_node()
     except (yaml.YAMLError, UnicodeError):  # the file has changed since it was read
         return [(1, 1, None)] * len(locations)
     if root is None:
         return [(1, 1, None)] * len(locations)
-    children: dict[int, dict] = {}
+    children: dict[int, _Children] = {}
     return [_locate(root, location, children) for location in locations]
 
 
-def _locate(root: Node, location: Location, children: dict[int, dict]):
+_Children = Mapping[str | int, tuple[yaml.Mark, Node]]
+"""Key or position -> where it stands and what it holds."""
+
+
+def _locate(
+    root: Node, location: Location, children: dict[int, _Children]
+) -> tuple[int, int, str | None]:
     node, mark, found = root, root.start_mark, True
     for part in location:
         if id(node) not in children:  # once per node, or long lists would cost their square
@@ -176,7 +218,7 @@ def _locate(root: Node, location: Location, children: dict[int, dict]):
     return mark.line + 1, mark.column + 1, text
 
 
-def _children(node: Node) -> dict:
+def _children(node: Node) -> _Children:
     if type(node) is ScalarNode:
         return {}
     if type(node) is MappingNode:
@@ -189,7 +231,7 @@ def _scalar(node: Node) -> bool:
     return type(node) is ScalarNode
 
 
-def _failed(code, file, line, column, message, hint) -> Document:
+def _failed(code: str, file: str, line: int, column: int, message: str, hint: str) -> Document:
     return Document(None, (Problem(code, file, line, column, message, hint),))
 
 
@@ -203,26 +245,61 @@ def _position(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
-def _tabs(text: str, file: str):
-    for number, line in enumerate(text.split("\n"), 1):
-        if "\t" in line:
-            column = line.index("\t") + 1
-            yield Problem("Y005", file, number, column, "tab", "write spaces")
+# Characters that no YAML file may hold: its parser would stop at the first.
+_NOT_YAML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+
+
+def _characters(text: str, file: str) -> Iterator[Problem]:
+    """Tabs (the first of a line) and characters that no text of a record holds."""
+    line, start, tab, seen = 1, 0, 0, 0
+    for match in unwanted(text):
+        char, at = match.group(), match.start()
+        if char == "\r" and text.startswith("\n", at + 1):
+            continue  # a line end of Windows
+        breaks = text.count("\n", seen, at)
+        if breaks:
+            line, start = line + breaks, text.rfind("\n", seen, at) + 1
+        seen = at
+        column = at - start + 1
+        if char == "\t":
+            if line != tab:
+                yield Problem("Y005", file, line, column, "tab", "write spaces")
+            tab = line
+        elif _NOT_YAML.match(char):
+            message = f"control characters are not allowed (character {ord(char)})"
+            yield Problem("Y004", file, line, column, message, "delete the character")
+        else:
+            message = f"the text holds {named(char)}"
+            yield Problem("Y015", file, line, column, message, "delete the character")
+
+
+def _clean(text: str) -> str:
+    """The text with a blank for whatever it should not hold: every place stays where it is."""
+    places = [match.start() for match in unwanted(text)]
+    if not places:
+        return text
+    characters = list(text)
+    for at in places:
+        if not (characters[at] == "\r" and text.startswith("\n", at + 1)):
+            characters[at] = " "
+    return "".join(characters)
 
 
 def _anchor(text: str, file: str) -> Problem | None:
     """The first anchor or alias. Reads events, one by one: nothing is ever expanded."""
-    parser = _Parser(text.replace("\t", " "))
+    parser = _Parser(text)
     try:
         while parser.check_event():
-            event = parser.get_event()
+            event: yaml.Event = parser.get_event()  # type: ignore[no-untyped-call]
             name = getattr(event, "anchor", None)
             if name:
                 alias = isinstance(event, yaml.AliasEvent)
                 shown = f"alias '*{name}'" if alias else f"anchor '&{name}'"
-                line, column = event.start_mark.line + 1, event.start_mark.column + 1
+                mark = event.start_mark
+                line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
                 hint = "write the value out, or put the text in quotes if it is meant as text"
-                return Problem("Y007", file, line, column, f"{shown} is not allowed", hint)
+                message = f"{printable(shown, 60)} is not allowed"
+                return Problem("Y007", file, line, column, message, hint)
     except (yaml.YAMLError, UnicodeEncodeError):
         pass
     return None
@@ -238,21 +315,25 @@ def _yaml_problem(error: Exception, text: str, file: str) -> Problem:
         line, column = _position(text[:position])
         message = f"{error.reason} (character {error.character!r})"
         return Problem("Y004", file, line, column, message, "delete the character")
-    mark, message = error.problem_mark or error.context_mark, error.problem or "invalid YAML"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return Problem("Y004", file, 1, 1, "invalid YAML", _yaml_hint(""))
+    opener, message = error.context_mark, error.problem or "invalid YAML"
+    mark = error.problem_mark or opener
+    code, hint = "Y004", ""
+    flow = "flow" in (error.context or "") and opener and mark and opener.line != mark.line
     if "another document" in message:
-        message, hint = "a second document starts here", "one record per file: delete `---`"
-        return Problem("Y008", file, mark.line + 1, mark.column + 1, message, hint)
-    if "nesting depth" in message:
+        code, message = "Y008", "a second document starts here"
+        hint = "one record per file: delete `---`"
+    elif "nesting depth" in message:
+        code, message = "Y012", "nested too deeply"
         hint = "a record needs no more than ten levels"
-        return Problem("Y012", file, mark.line + 1, mark.column + 1, "nested too deeply", hint)
-    opener = error.context_mark
-    flow = "flow" in (error.context or "") and opener and opener.line != mark.line
-    if opener and ("end of stream" in message or flow):
-        mark, message = error.context_mark, "opened here and never closed"
+    elif opener and ("end of stream" in message or flow):
+        mark, message = opener, "opened here and never closed"
     elif error.context:
-        line = error.context_mark.line + 1 if error.context_mark else 0
-        message += f", {error.context}" + (f" that starts in line {line}" if line else "")
-    return Problem("Y004", file, mark.line + 1, mark.column + 1, message, _yaml_hint(message))
+        start = f" that starts in line {opener.line + 1}" if opener else ""
+        message += f", {error.context}{start}"
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    return Problem(code, file, line, column, message, hint or _yaml_hint(message))
 
 
 def _yaml_hint(message: str) -> str:
