@@ -6,10 +6,7 @@ Nothing but the standard library is imported at the top: the fast commands raise
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mmalign.records.problems import Problem
+from typing import Protocol
 
 
 class MmalignError(Exception):
@@ -20,14 +17,33 @@ class RootNotFound(MmalignError, FileNotFoundError):
     """There is no data where it was looked for."""
 
 
+class Located(Protocol):
+    """What `LoadError` tells of a problem: `mmalign.records.problems.Problem` is one.
+
+    This module stands below the records and cannot name their class.
+    """
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def file(self) -> str: ...
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def hint(self) -> str: ...
+
+
 class LoadError(MmalignError):
     """The records cannot be used. `problems` says why; the text of the error lists them."""
 
-    def __init__(self, problems: Iterable[Problem]):
-        from mmalign.records.problems import render
-
+    def __init__(self, problems: Iterable[Located], text: str):
+        """`text` is the list of the problems, one a line."""
         self.problems = tuple(problems)
-        super().__init__("the records have problems:\n" + render(self.problems))
+        super().__init__("the records have problems:\n" + text)
 
 
 class UnknownId(MmalignError, LookupError):

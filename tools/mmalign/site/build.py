@@ -10,6 +10,7 @@ import yaml
 
 from mmalign.check.run import check
 from mmalign.errors import BadSource, LoadError, MmalignError
+from mmalign.records.problems import render as render_problems
 from mmalign.records.read import load
 from mmalign.site import api, render
 from mmalign.site.address import address_of
@@ -71,7 +72,7 @@ def site(
         problems = check(root)[1]
         if not problems:
             raise
-        raise LoadError(problems) from error
+        raise LoadError(problems, render_problems(problems)) from error
 
 
 def _made(root: Path, site_url: str, commands: str) -> tuple[dict[str, str], dict[str, str]]:
