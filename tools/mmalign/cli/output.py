@@ -188,7 +188,7 @@ def write_table(
 
 
 def write(text: str, output: str | None = None) -> None:
-    """Text to stdout, or to a file (UTF-8, on every platform with the same line ends)."""
+    """Text to stdout, or to a file (UTF-8, whole or not at all: `mmalign.records.write`)."""
     if output in (None, "-"):
         # Not click.echo: that writes UTF-8 where another encoding was asked for.
         try:
@@ -198,8 +198,9 @@ def write(text: str, output: str | None = None) -> None:
             silence_stdout()
             raise click.exceptions.Exit(0) from None
         return
-    with open(output, "w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
+    from mmalign.records.write import replace
+
+    replace(output, text)
 
 
 def read_text(path: str) -> str:
