@@ -79,7 +79,7 @@ def test_new_from_bibtex(mm, tree):
     taken = mm("new", "--bibtex", "-", root=tree.root, input=other)
     assert taken.exit_code == 1 and "give another --id" in taken.stderr
     printed = mm("new", "--bibtex", "-", "--id", "gk", "--stdout", root=tree.root, input=other)
-    assert printed.stdout.startswith("id: gk\n")
+    assert "\nid: gk\n" in printed.stdout
     assert not (tree.root / "papers/gk.yaml").exists()
 
 

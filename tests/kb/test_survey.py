@@ -172,12 +172,13 @@ def test_the_whole_bibliography_is_read_back_by_two_readers(real):
     from pybtex.database import parse_string
 
     from mmalign.ask.views import paper_summary
-    from mmalign.curate.reference import differences, read_bibtex
+    from mmalign.curate.known import differences
+    from mmalign.curate.reference import read_bibtex
     from mmalign.export.bibtex import to_bibtex
 
     papers = {id_: paper_summary(paper) for id_, paper in real.papers.items()}
     text = to_bibtex(papers.values())
-    references = {reference.key: reference for reference in read_bibtex(text, "atlas.bib")}
+    references = {reference.key: reference for reference in read_bibtex(text).references}
     assert set(references) == set(papers)
     others = parse_string(text, "bibtex").entries
     assert set(others) == set(papers)

@@ -86,6 +86,12 @@ USES: dict[str, Kind] = {
 """Field of a method -> kind of what it names."""
 
 
+TODO = "TODO"
+"""A text of a draft that begins with this is still to be written."""
+TODO_ID = "todo"
+"""The same where an id or a term is wanted."""
+
+
 def kind_of(ref: str) -> str:
     """Kind of a full name: `term` of `term:scenario/safety`."""
     return ref.partition(":")[0]

@@ -10,7 +10,7 @@ from mmalign.characters import quoted
 from mmalign.check.context import Context, Place
 from mmalign.records.model import Entry, Facet
 from mmalign.records.problems import Finding, Location
-from mmalign.vocabulary import COLLECTIONS, TERM_FIELDS, kind_of
+from mmalign.vocabulary import COLLECTIONS, TERM_FIELDS, TODO_ID, kind_of
 
 
 def facets_fit(context: Context) -> Iterator[Finding]:
@@ -58,6 +58,10 @@ def unknown_terms(context: Context) -> Iterator[Finding]:
 def _unknown_term(
     context: Context, place: Place[Entry], path: Location, facet: Facet, term: str
 ) -> Finding:
+    if term == TODO_ID:  # what `mmalign new` leaves
+        hint = f"terms of {facet.id}: {', '.join(context.terms[facet.id])}"
+        message = "the draft still says todo here"
+        return Finding("R021", place.file, (*place.location, *path), message, hint)
     hint = context.nearest(f"term:{facet.id}", context.terms[facet.id], term)
     message = f"{quoted(term)} is not a term of {facet.id}"
     hint = hint or f"see taxonomy/{facet.id}.yaml, or add it there"

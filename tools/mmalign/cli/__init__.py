@@ -41,6 +41,7 @@ COMMANDS = {
     "path": "path:path",
     "gaps": "gaps:gaps",
     "graph": "graph:graph",
+    "cite": "cite:cite",
     "bib": "bib:bib",
     "errata": "listing:errata",
     "stats": "stats:stats",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from mmalign.cli import output
 from mmalign.cli.arguments import Name, resolve
+
+if TYPE_CHECKING:
+    from mmalign.ask.catalogue import Catalogue
+    from mmalign.vocabulary import Json
 
 
 @click.group()
@@ -24,15 +28,20 @@ def export(ctx: click.Context, ids: tuple[str, ...], path: str | None) -> None:
     from mmalign.export.bibtex import to_bibtex
 
     catalogue = output.catalogue(ctx)
-    if not ids:
-        papers = [row["paper"] for row in catalogue.rows("paper")]
-    else:
-        refs = [resolve(catalogue, name) for name in ids]
-        for name, ref in zip(ids, refs, strict=True):
-            if ref.startswith("term:"):
-                raise click.UsageError(f"'{name}' is a term and has no paper")
-        papers = [catalogue.card(ref)["paper"] for ref in refs]
+    papers = papers_of(catalogue, ids) if ids else [row["paper"] for row in catalogue.rows("paper")]
     output.write(to_bibtex(papers), path)
+
+
+def papers_of(catalogue: Catalogue, ids: tuple[str, ...]) -> list[Json]:
+    """The papers of the entries named, in this order, each once. UsageError for a term."""
+    found: dict[str, Json] = {}
+    for name in ids:
+        ref = resolve(catalogue, name)
+        if ref.startswith("term:"):
+            raise click.UsageError(f"'{name}' is a term and has no paper")
+        paper = catalogue.card(ref)["paper"]
+        found.setdefault(paper["id"], paper)
+    return list(found.values())
 
 
 @bib.command("import")
@@ -43,48 +52,45 @@ def export(ctx: click.Context, ids: tuple[str, ...], path: str | None) -> None:
 def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: bool) -> None:
     """Compare a BibTeX FILE with the records: what is known, what differs, what is new.
 
-    Entries are matched by arXiv id, DOI, OpenReview id or title. FILE may be - for standard input.
+    Entries are matched by arXiv id, DOI, id of the ACL Anthology or OpenReview id, or by the same
+    title and author; every entry that cannot be read is named, and the others are read. With
+    --write all drafts are written, or none. FILE may be - for standard input.
     """
-    from mmalign.cli.new import free_id, source_of, write_record
-    from mmalign.curate import draft
-    from mmalign.curate.reference import differences, match, read_bibtex
+    from mmalign.cli.new import checkout, read_bytes, today, write_drafts
+    from mmalign.curate import intake
+    from mmalign.curate.reference import decode, read_bibtex
     from mmalign.errors import BadReference
 
+    catalogue = output.catalogue(ctx)
+    folder = checkout(catalogue.root) if write else None
+    name = "standard input" if file == "-" else file
     try:
-        references = read_bibtex(output.read_text(file), file)
+        read = read_bibtex(decode(read_bytes(file), name))
     except BadReference as error:
         raise click.ClickException(str(error)) from None
-    catalogue = output.catalogue(ctx)
     papers = [row["paper"] for row in catalogue.rows("paper")]
-    rows, unknown = [], []
-    for reference in references:
-        paper = match(reference, papers)
-        if paper is None:
-            unknown.append(reference)
-        rows.append(
-            {
-                "kind": "reference", "key": reference.key,
-                "status": "known" if paper else "new",
-                "paper": paper["id"] if paper else None,
-                "differs": differences(reference, paper) if paper else [],
-                "title": reference.title,
-            }
-        )  # fmt: skip
-    _write_comparison(rows, "json" if as_json else format_)
-    if write:
-        today = datetime.date.today().isoformat()
-        for reference in unknown:
-            source = source_of(reference)
-            if source is None:
-                output.note(f"'{reference.key}' has no arXiv id, DOI or address: left out")
-                continue
-            id_ = free_id(catalogue.root, papers, reference)
-            write_record(catalogue.root, draft.record(reference, id_, today, source))
-    elif unknown:
-        output.note(f"{len(unknown)} are new; --write makes drafts of them")
+    items = intake.compare(read.references, papers)
+    for remark in read.problems:
+        click.echo(remark.render(name), err=True)
+    _write_comparison([item.row() for item in items], "json" if as_json else format_)
+    for remark in (*read.notes, *(item.remark for item in items if item.remark)):
+        output.note(remark.render(name))
+    new = sum(item.status == "new" for item in items)
+    if folder is not None:
+        taken = {paper["id"] for paper in papers} | {path.stem for path in folder.iterdir()}
+        made, left = intake.drafts(items, taken, today())
+        for remark in left:
+            output.note(remark.render(name))
+        write_drafts(catalogue.root, folder, made)
+    elif new:
+        output.note(f"{new} {'is' if new == 1 else 'are'} new; --write makes drafts")
+    if read.problems:
+        many = len(read.problems)
+        entries = "1 entry" if many == 1 else f"{many} entries"
+        raise click.ClickException(f"{entries} of {name} cannot be read; all others were")
 
 
-def _write_comparison(rows: list[dict], format_: str) -> None:
+def _write_comparison(rows: list[Json], format_: str) -> None:
     from mmalign.export.rows import cell
 
     if format_ == "json":

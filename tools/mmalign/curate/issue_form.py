@@ -10,13 +10,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from mmalign.curate.reference import ARXIV_ID, Reference
+from mmalign.curate import identifiers
+from mmalign.curate.reference import Reference
 from mmalign.errors import BadReference
 from mmalign.records.model import Facet
-from mmalign.vocabulary import COLLECTIONS
+from mmalign.vocabulary import COLLECTIONS, TODO, TODO_ID, Json
 
 FILE = ".github/ISSUE_TEMPLATE/add-a-paper.yml"
 NO_ANSWER = ("", "_No response_", "None")
@@ -54,26 +56,15 @@ class Filled:
     reference: Reference
     source: str
     kind: str | None = None
-    entry: dict = field(default_factory=dict)
-    fields: dict = field(default_factory=dict)
+    entry: Json = field(default_factory=dict)
+    fields: Json = field(default_factory=dict)
 
 
 def read(text: str) -> Filled:
     """A form as GitHub prints it. Raises BadReference with the question that is not answered."""
     answers = _answers(text)
-    questions = set(FACETS) | {
-        TITLE,
-        AUTHORS,
-        YEAR,
-        VENUE,
-        KIND,
-        NAME,
-        SUMMARY,
-        EQUATION,
-        PLACE,
-        CLAIM,
-    }
-    questions |= set(LINKS)
+    asked = {TITLE, AUTHORS, YEAR, VENUE, KIND, NAME, SUMMARY, EQUATION, PLACE, CLAIM}
+    questions = asked | set(FACETS) | set(LINKS)
     if TITLE not in answers and not set(answers) & questions:
         raise BadReference("this is not the text of the form: no heading `### Title`")
     for question in (TITLE, AUTHORS, YEAR, "Where it was read"):
@@ -81,18 +72,21 @@ def read(text: str) -> Filled:
             raise BadReference(f"the question '{question}' is not answered")
     year = re.fullmatch(r"\d{4}", answers[YEAR])
     if year is None:
-        raise BadReference(f"'{answers[YEAR]}' is no year (question '{YEAR}')")
-    arxiv = ARXIV_ID.search(answers.get("arXiv id", ""))
-    if answers.get("arXiv id") and arxiv is None:
-        raise BadReference(f"'{answers['arXiv id']}' is not an arXiv id (question 'arXiv id')")
+        raise BadReference(f"'{answers[YEAR]}' is not a year (question '{YEAR}')")
+    arxiv = None
+    if answers.get("arXiv id"):
+        try:
+            arxiv = identifiers.arxiv_id(answers["arXiv id"])
+        except BadReference as error:
+            raise BadReference(f"{error} (question 'arXiv id')") from None
     names = re.split(r"\s*[\n;,]\s*", answers[AUTHORS])
     reference = Reference(
-        key=arxiv[1] if arxiv else answers[TITLE],
+        key=arxiv or answers[TITLE],
         title=answers[TITLE],
         authors=tuple(filter(None, names)),
         year=int(year[0]),
         venue=answers.get(VENUE) or ("arXiv" if arxiv else None),
-        arxiv=arxiv[1] if arxiv else None,
+        arxiv=arxiv,
     )
     kind = (answers.get(KIND) or "").lower() or None
     if kind is not None and kind not in COLLECTIONS:
@@ -112,35 +106,37 @@ def _answers(text: str) -> dict[str, str]:
     return found
 
 
-def _entry(kind: str | None, answers: Mapping[str, str]) -> dict:
+def _entry(kind: str | None, answers: Mapping[str, str]) -> Json:
     if kind is None:
         return {}
-    entry: dict = {"name": answers.get(NAME)}
+    entry: Json = {"name": answers.get(NAME)}
     for question in FACETS_OF[kind]:
         terms = [t for t in re.split(r"[\s,;]+", answers.get(question, "")) if t]
         if terms:
             entry[FACETS[question].replace("benchmark_", "")] = terms
     if kind == "method":
         entry["objective"] = {
-            "family": answers.get("Objective family") or "dpo",
-            "latex": answers.get(EQUATION) or "TODO",
-            "place": answers.get(PLACE) or "TODO",
+            "family": answers.get("Objective family") or TODO_ID,
+            "latex": answers.get(EQUATION) or TODO,
+            "place": answers.get(PLACE) or TODO,
         }
         if answers.get(CLAIM):
-            claim = {"id": "first-claim", "text": answers[CLAIM], "metric": "TODO"}
-            entry["claims"] = [{**claim, "direction": "lower", "against": "dpo", "place": "TODO"}]
+            claim = {"id": "first-claim", "text": answers[CLAIM], "metric": TODO}
+            entry["claims"] = [{**claim, "direction": "lower", "against": "dpo", "place": TODO}]
     return {name: value for name, value in entry.items() if value is not None}
 
 
 def form(facets: Mapping[str, Facet]) -> str:
     """The form as the text of its file."""
 
-    def ask(kind: str, label: str, description: str = "", required: bool = False, **more) -> dict:
+    def ask(
+        kind: str, label: str, description: str = "", required: bool = False, **more: Any
+    ) -> Json:
         about = {"label": label, **({"description": description} if description else {}), **more}
         block = {"type": kind, "id": re.sub(r"\W+", "-", label.lower()), "attributes": about}
         return {**block, "validations": {"required": True}} if required else block
 
-    def choose(label: str) -> dict:
+    def choose(label: str) -> Json:
         terms = [term.id for term in facets[FACETS[label]].terms]
         single = label == "Objective family"
         return ask("dropdown", label, multiple=not single, options=terms)
