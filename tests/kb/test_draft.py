@@ -180,6 +180,35 @@ def test_an_old_id_of_arxiv_is_kept_as_an_address(tree):
     assert problem.code == "R021"
 
 
+@pytest.mark.parametrize("kind", draft.SKELETONS)
+def test_all_that_is_left_to_write_is_shown_at_once(tree, kind):
+    # Whatever else is wrong: a list that is empty, a field of another shape.
+    data = draft.record(REFERENCE, "mydpo", "2026-01-05", SOURCE, kind=kind)
+    data |= {"authors": ["Zoë Müller", "others"], "venue": "TODO", "year": "soon", "licence": []}
+    tree.write("papers/mydpo.yaml", draft.to_yaml(data))
+    problems = tree.problems(tree.root / "papers/mydpo.yaml")
+    assert {"S003", "S004", "R021"} <= {problem.code for problem in problems}
+    lines = tree.read("papers/mydpo.yaml").split("\n")
+    left = [n for n, line in enumerate(lines, 1) if "TODO" in line or "others" in line]
+    assert [problem.line for problem in problems if problem.code == "R021"] == left
+    assert len(left) >= 4
+
+
+def test_advice_for_what_is_empty_depends_on_whether_it_has_to_be_there(tree):
+    data = draft.record(REFERENCE, "mydpo", "2026-01-05", SOURCE, kind="method")
+    data |= {"doi": "", "code": None}
+    tree.write("papers/mydpo.yaml", draft.to_yaml(data))
+    hints = {
+        problem.message.partition(":")[0]: problem.hint
+        for problem in tree.problems(tree.root / "papers/mydpo.yaml")
+        if problem.code == "S007"
+    }
+    assert hints == {
+        "doi": "write at least one, or delete the key",
+        "methods.mydpo.scenario": "write at least one",
+    }
+
+
 def test_todo_is_reported_until_it_is_written(tree):
     data = draft.record(REFERENCE, "mydpo", "2026-01-05", SOURCE)
     tree.write("papers/mydpo.yaml", draft.to_yaml(data))

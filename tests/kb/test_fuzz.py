@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import datetime
+import json
 import random
+import time
+from pathlib import Path
 
 import pytest
 
-from mmalign.check.run import check
-from mmalign.records import shape, source
+from mmalign.characters import UNWANTED
+from mmalign.check.run import check, findings
+from mmalign.records import collect, shape, source
 from mmalign.records.model import Paper
+from mmalign.records.problems import RENDERERS, capped, render
 
 SNIPPETS = (
     b"\t", b"\n", b"- ", b": ", b"&a ", b"*a", b"!x ", b"<<: *a", b"'", b'"', b"{", b"[", b"}",
@@ -71,3 +79,166 @@ def test_spoilt_files_are_checked_to_the_end(tree):
             assert all(problem.message for problem in problems)
         tree.write(file, content)
     assert tree.problems() == []
+
+
+# --- many inputs, each of which can be made again by its number ----------------------------------
+
+FILES = (
+    "papers/red-lantern.yaml", "papers/blue-kite.yaml", "papers/plain-pairs.yaml",
+    "papers/lamp.yaml", "taxonomy/scenario.yaml", "taxonomy/objective_family.yaml",
+    "taxonomy/relations.yaml", "taxonomy/errata.yaml",
+)  # fmt: skip
+TEXTS = (
+    "", " ", "\n", "x" * 3000, "\x1b[2J", "a\u202eb", "\u2028", "\u200b", "\x00", "\x85", "\ufeff",
+    "\uffff", "\U0001f468\u200d\U0001f469", "papers/a.yaml:1:1: R999 forged", "x\n::error::y",
+    "TODO", "TODO: x", "<script>alert(1)</script>", r"\text{<b>}", r"\frac{", r"\left(",
+    r"\begin{array}{|}a&b\end{array}", r"\zzz" * 50, "{" * 400, "x_" * 300, "&#x3c;", r"a \\\\ b",
+    r"\sqrt{" * 300 + "}" * 300, "$x$", "²", "٣", "2024-13-45", "２０２４-01-01", "9" * 5000,
+    "1e999", "methods.0", "methods.²", "methods." * 99, "arxiv:" + "1" * 99, "repo:a/b@" + "0" * 40,
+    "https://", "https://[", "term:", "method:", "term:scenario/x/y", "red-lantern", "blue-kite",
+    "others", "a.b.c", "..", "../../x", "~", "no",
+)  # fmt: skip
+VALUES = (
+    None, True, False, 0, -1, 10**17, 1.5, -0.0, 1e30, [], {}, [[]], [None], [{}], {"": ""},
+    {"id": "x"}, {"a\nb": "c\x1b"}, ["x"] * 300, [{"id": "a"}] * 3, {"<<": {"a": 1}},
+    [[[[[[[[[[[["x"]]]]]]]]]]]],
+)  # fmt: skip
+
+
+def places(value, at=()):
+    """Every place inside the data of a file."""
+    for key in value if isinstance(value, dict) else range(len(value)):
+        yield (*at, key)
+        if isinstance(value[key], (dict, list, tuple)):
+            yield from places(value[key], (*at, key))
+
+
+def plain(value):
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def changed(data: dict, draw: random.Random) -> bytes:
+    """The data with one to three values, keys or items changed, as JSON (which is YAML)."""
+    data = copy.deepcopy(data)
+    for _ in range(draw.randint(1, 3)):
+        found = list(places(data))
+        if not found:
+            break
+        *way, last = draw.choice(found)
+        inner = data
+        for part in way:
+            inner = inner[part]
+        what = draw.randrange(7)
+        if what == 0:
+            del inner[last]
+        elif what == 1 and isinstance(inner, dict):
+            inner[draw.choice(("id", "yaer", "for_", "<<", "x" * 500, "k\n::error::x"))] = (
+                inner.pop(last)
+            )
+        elif what == 2 and isinstance(inner, list):
+            inner[last:last] = [copy.deepcopy(inner[last])] * draw.choice((1, 2, 50))
+        elif what == 3:
+            inner[last] = copy.deepcopy(draw.choice(VALUES))
+        elif what == 4:
+            *other, end = draw.choice(found)
+            value = data
+            try:
+                for part in (*other, end):
+                    value = value[part]
+            except (KeyError, IndexError, TypeError):
+                value = "gone"
+            inner[last] = copy.deepcopy(value)
+        elif isinstance(inner[last], str) and draw.random() < 0.5:
+            at = draw.randrange(len(inner[last]) + 1)
+            inner[last] = inner[last][:at] + draw.choice(TEXTS) + inner[last][at:]
+        else:
+            inner[last] = draw.choice(TEXTS)
+    return json.dumps(data, ensure_ascii=draw.random() < 0.5).encode("utf-8", "surrogatepass")
+
+
+@pytest.fixture(scope="module")
+def originals(data_root) -> dict[str, tuple[bytes, dict]]:
+    found = {}
+    for file in FILES:
+        content = (data_root / file).read_bytes()
+        found[file] = content, plain(source.parse(content, file).data)
+    return found
+
+
+def spoilt(originals, number: int) -> tuple[str, bytes]:
+    """File and content of the input of this number."""
+    draw = random.Random(number)
+    file = draw.choice(FILES)
+    content, data = originals[file]
+    if draw.random() < 0.5:
+        return file, changed(data, draw)
+    return file, next(mutations(content, number, 1))
+
+
+def checked(base: collect.Records, root: Path, file: str, content: bytes) -> int:
+    """Check one file among the others, as `check` does, and everything that is printed of it.
+
+    Gives the number of its problems.
+    """
+    maps = {name: {f: r for f, r in getattr(base, name).items() if f != file}
+            for name in ("papers", "facets", "relations", "errata", "paths")}  # fmt: skip
+    records = dataclasses.replace(base, **maps, problems=[], unread_ids=set(), unshaped={})
+    (root / file).write_bytes(content)
+    special = {"relations.yaml": collect.Relations, "errata.yaml": collect.Errata}
+    in_taxonomy = special.get(Path(file).name, collect.Facet)
+    model = Paper if file.startswith("papers/") else in_taxonomy
+    collect._read_file(records, root / file, model)
+    assert bool(records.problems) or file in {name for name, _ in records.all()}
+    found = list(findings(records.knowledge_base(), records, datetime.date(2026, 6, 1)))
+    problems = capped([*records.problems, *records.locate(found)], 100)
+    assert all(problem.message and problem.line >= 1 for problem in problems)
+    for format in RENDERERS:
+        text = render(problems, format)
+        assert not UNWANTED.search(text.replace("\n", ""))
+        assert format == "json" or text.count("\n") == max(len(problems) - 1, 0)
+    return len(problems)
+
+
+LIMIT = 5.0
+"""Seconds of this process that an input may cost."""
+
+
+def check_numbers(originals, data_root, tmp_path, numbers) -> None:
+    base = collect.read(data_root)
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "taxonomy").mkdir()
+    base.root = tmp_path
+    wrong = 0
+    for number in numbers:
+        file, content = spoilt(originals, number)
+        start = time.process_time()
+        try:
+            wrong += checked(base, tmp_path, file, content) > 0
+        except Exception as error:
+            raise AssertionError(f"input {number}: {file}: {error!r}") from error
+        took = time.process_time() - start
+        assert took < LIMIT, f"input {number}: {file}: {took:.1f} s"
+    assert wrong > len(numbers) / 2
+
+
+def test_spoilt_records_and_taxonomy_are_checked_and_printed(originals, data_root, tmp_path):
+    check_numbers(originals, data_root, tmp_path, range(300))
+
+
+FAILED: tuple[int, ...] = ()
+"""Numbers of inputs that once failed."""
+
+
+def test_inputs_that_once_failed(originals, data_root, tmp_path):
+    if FAILED:
+        check_numbers(originals, data_root, tmp_path, FAILED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(20))
+def test_fifty_thousand_spoilt_records_and_taxonomy_files(originals, data_root, tmp_path, part):
+    check_numbers(originals, data_root, tmp_path, range(part * 2500, (part + 1) * 2500))

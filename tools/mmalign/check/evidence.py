@@ -21,9 +21,10 @@ BIBLIOGRAPHY = ("title", "authors", "year", "venue", "arxiv", "openreview", "doi
 """Fields that an evidence for `bibliography` covers."""
 
 SOURCE = re.compile(
-    r"arxiv:\d{4}\.\d{4,5}(v\d+)?(#\S.*)?"
-    r"|repo:[\w.-]+/[\w.-]+@[0-9a-f]{7,40}(:[^\s#:][^#:]*(#L\d+(-L?\d+)?)?)?"
-    r"|https?://[^\s/]+\.[^\s]+"
+    r"arxiv:[0-9]{4}\.[0-9]{4,5}(v[0-9]+)?(#\S.*)?"
+    r"|repo:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+@[0-9a-f]{7,40}"
+    r'(:[^\s#:<>"`\\][^#:<>"`\\]*(#L[0-9]+(-L?[0-9]+)?)?)?'
+    r'|https?://[^\s/<>"{}|\\^`]+\.[^\s<>"{}|\\^`]+'
 )
 SOURCE_FORMS = (
     "`arxiv:2503.14504#3.1`, `repo:owner/name@0123abc:path/file.py#L10-L20` (7 to 40 hexadecimal "

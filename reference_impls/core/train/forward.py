@@ -1,0 +1,635 @@
+"""Scoring answers: log-probabilities of a batch's views, with one pass over what they share.
+
+Two layouts give the same numbers:
+
+- *plain*: one sequence per view and row, [prompt, answer], as every framework has it;
+- *shared*: answers to one prompt about the same images stand behind it in one sequence, [prompt,
+  answer, answer, ...]. No answer sees another one (block mask), and each begins at the position
+  after the prompt. Its images go through the vision tower once, and an image that several
+  sequences show goes through it once, too.
+
+The shared layout is checked against the plain one on the first batch, log-probabilities and
+gradient, and is given up, with one line that says why, where they differ.
+
+The model is called through its own `forward` (or its wrapper's), so that DDP, FSDP, PEFT, autocast
+and gradient checkpointing see an ordinary call. For the time of the call its output layer projects
+the hidden states at answer positions only, in pieces, and gives log-probabilities in place of
+logits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from reference_impls.core.method import Answer, Row, Views, resolve_views
+from reference_impls.core.model.encode import Encoder, Prompt, digest, stack_vision
+from reference_impls.core.train.layout import (
+    PADDING,
+    PROMPT,
+    LayoutName,
+    Sequences,
+    ViewBatch,
+    lay_out,
+    view_batch,
+    visible,
+)  # fmt: skip
+from reference_impls.core.train.reference import (
+    StoredReference,
+    bare,
+    fingerprint,
+    read_reference,
+    write_reference,
+)  # fmt: skip
+
+__all__ = ["Distributions", "Layout", "Scorer", "StoredReference", "ViewBatch", "ViewScores"]
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 1 << 25
+"""Numbers of a piece of logits (positions x vocabulary) that is held at a time: 128 MB."""
+SCALED_LOGITS = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "logits_scaling",
+    "lm_head_multiplier",
+    "output_multiplier",
+)
+"""Settings of decoders that change logits after the output layer."""
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """What a KL over the vocabulary needs of the other model: hidden states (N, d), and its
+    projection to logits."""
+
+    hidden: Tensor
+    project: Callable[[Tensor], Tensor]
+    views: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ViewScores:
+    """By view: logps (B, T), 0 where the mask is 0, and kl (B,), the sum over answer positions of
+    KL(other || model) where it was asked for."""
+
+    logps: dict[str, Tensor]
+    masks: dict[str, Tensor]
+    kl: dict[str, Tensor] = field(default_factory=dict)
+    distributions: Distributions | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How batches are scored, and why not in the shared layout where they are not."""
+
+    name: LayoutName
+    reason: str = ""
+
+
+class Unsupported(Exception):
+    """A model that the shared layout does not fit; the text is the reason."""
+
+
+# --- the model -----------------------------------------------------------------------------------
+
+
+def unshareable(model: nn.Module, batch: ViewBatch) -> str:
+    """Why a model's answers cannot share a prompt, as far as its settings tell; "" where they may.
+
+    What settings do not tell, the comparison with the plain layout does."""
+    inner = bare(model)
+    config = inner.config
+    text = config.get_text_config()
+    attention = getattr(text, "_attn_implementation", None)
+    kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
+    if getattr(config, "is_encoder_decoder", False):
+        return "it has an encoder and a decoder"
+    if attention not in ("sdpa", "eager", "flex_attention"):
+        return f"its attention is '{attention}', which takes no mask of blocks"
+    if kinds:
+        return f"it has layers of the kind {', '.join(sorted(kinds))}"
+    if getattr(text, "layer_types", None) is None and getattr(text, "sliding_window", None):
+        return "its attention has a sliding window"
+    if any("token_type_ids" in p.columns for each in batch.prompts.values() for p in each):
+        return "its image tokens see each other, which needs a mask of its own"
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        return "its adapter puts tokens of its own before the prompt"
+    if model.training and _drops(inner):
+        return "dropout draws another mask in each layout"
+    return ""
+
+
+def _drops(model: nn.Module) -> bool:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) and module.p > 0:
+            return True
+        rate = getattr(module, "attention_dropout", 0.0)
+        if isinstance(rate, float) and rate > 0:
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def _replacing(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """An attribute of an object has another value inside the context."""
+    before = vars(owner).get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+
+def _token_scores(
+    hidden: Tensor,
+    targets: Tensor,
+    project: Callable[[Tensor], Tensor],
+    other: Tensor | None,
+    project_other: Callable[[Tensor], Tensor] | None,
+) -> Tensor:
+    """(n, 1) log-probabilities of target tokens, or (n, 2) with KL(other || model) beside them."""
+    logits = project(hidden).float()
+    total = logits.logsumexp(-1)
+    logps = logits.gather(-1, targets[:, None])[:, 0] - total
+    if other is None or project_other is None:
+        return logps[:, None]
+    with torch.no_grad():
+        theirs = project_other(other).float().log_softmax(-1)
+    ours = logits - total[:, None]
+    return torch.stack([logps, (theirs.exp() * (theirs - ours)).sum(-1)], -1)
+
+
+@dataclass
+class _Head:
+    """Stands in for the forward of an output layer: hidden states (S, L, d) -> token scores (N, k).
+
+    Pieces of more than CHUNK logits are computed again in the backward pass, so that no more than
+    one piece is held."""
+
+    project: Callable[[Tensor], Tensor]
+    where: Tensor
+    targets: Tensor
+    other: Distributions | None
+    chosen: Tensor = field(init=False)
+    vocabulary: int = 1
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        flat = hidden.reshape(-1, hidden.shape[-1]).index_select(0, self.where)
+        self.chosen = flat
+        size = max(1, CHUNK // self.vocabulary)
+        scores = []
+        for start in range(0, len(flat), size):
+            part = slice(start, start + size)
+            given = (
+                flat[part],
+                self.targets[part],
+                self.project,
+                None if self.other is None else self.other.hidden[part],
+                None if self.other is None else self.other.project,
+            )
+            if len(flat) > size and torch.is_grad_enabled():
+                scores.append(checkpoint(_token_scores, *given, use_reentrant=False))
+            else:
+                scores.append(_token_scores(*given))
+        return torch.cat(scores)
+
+
+class Scorer:
+    """Collates rows into batches of views and scores them under a model.
+
+    shared: try the layout that reads a prompt once for all answers to it.
+    """
+
+    def __init__(self, encoder: Encoder, views: Views, shared: bool = True) -> None:
+        self.encoder, self.views, self.wanted = encoder, resolve_views(views), shared
+        self.layouts: dict[bool, Layout] = {}
+        self._rope: OrderedDict[str, Tensor] = OrderedDict()
+
+    # --- batches ---------------------------------------------------------------------------------
+
+    def collate(self, rows: Sequence[Row], numbers: Sequence[int] | None = None) -> ViewBatch:
+        """A batch of rows; `numbers` are theirs in the data set.
+
+        Raises ValueError for a row that lacks a column, EncodingError for one that cannot become
+        tokens: the text names the row."""
+        numbers = range(len(rows)) if numbers is None else numbers
+        prompts: dict[str, list[Prompt]] = {}
+        answers: dict[str, list[Answer]] = {}
+        keys: dict[str, list[str]] = {}
+        for view in self.views:
+            name = view.name
+            prompts[name], answers[name], keys[name] = [], [], []
+            for number, row in zip(numbers, rows, strict=True):
+                missing = [column for column in view.columns if column not in row]
+                if missing:
+                    raise ValueError(f"row {number}: the view '{name}' needs {missing[0]!r}")
+                images = list(row[view.images] or ())
+                try:
+                    prompt = self.encoder.prompt(row[view.prompt], images)
+                    text = answer_text(row[view.response])
+                    answer = self.encoder.answer(row[view.prompt], images, text)
+                except ValueError as problem:
+                    raise type(problem)(f"row {number}, view '{name}': {problem}") from problem
+                prompts[name].append(prompt)
+                answers[name].append(answer)
+                keys[name].append(digest(f"{prompt.key} {answer.ids}".encode()))
+        batch = view_batch(self.views, prompts, answers, keys, list(numbers))
+        if not self.wanted:
+            return batch
+        return dataclasses.replace(batch, shared=self._lay_out(batch, "shared", {}))
+
+    def _lay_out(
+        self, batch: ViewBatch, layout: LayoutName, pixels: Mapping[str, Tensor]
+    ) -> Sequences:
+        return lay_out(batch, layout, pixels, self.encoder.pad_id)
+
+    def model_inputs(self, batch: ViewBatch) -> dict[str, dict[str, Tensor]]:
+        """By view, what the model's own forward takes for [prompt, answer] of each row: (B, L)
+        ids, mask and columns, and the vision inputs, on the device of the batch's masks."""
+        found = {}
+        for view in batch.views:
+            name = view.name
+            alone = view_batch(
+                (view,), {name: batch.prompts[name]}, {name: batch.answers[name]},
+                {name: batch.keys[name]}, batch.numbers,
+            )  # fmt: skip
+            device = batch.masks[name].device
+            given = self._arguments(None, self._lay_out(alone, "plain", {}), device)
+            found[name] = {key: value for key, value in given.items() if torch.is_tensor(value)}
+        return found
+
+    # --- scores ----------------------------------------------------------------------------------
+
+    def score(
+        self,
+        model: nn.Module,
+        batch: ViewBatch,
+        *,
+        pixels: Mapping[str, Tensor] | None = None,
+        distributions: Sequence[str] = (),
+        kl_from: Distributions | None = None,
+    ) -> ViewScores:
+        """Log-probabilities of every view's answers.
+
+        pixels: by view, pixel values that take the place of its own, shaped as in `model_inputs`.
+        distributions: views whose distributions over the vocabulary another model is compared
+        with: hand the result's `distributions` to that model's call as `kl_from`.
+        """
+        layout = self.layout(model, batch).name
+        return self._score(model, batch, layout, pixels or {}, distributions, kl_from)
+
+    def layout(self, model: nn.Module, batch: ViewBatch) -> Layout:
+        """The layout that a model is scored in, decided once for training and once for not."""
+        if not self.wanted:
+            return Layout("plain")
+        known = self.layouts.get(model.training)
+        if known is None:
+            known = self._choose(model, batch)
+            self.layouts[model.training] = known
+            if known.reason:
+                logger.warning("each answer is scored with a prompt of its own: %s", known.reason)
+        return known
+
+    def _choose(self, model: nn.Module, batch: ViewBatch) -> Layout:
+        reason = unshareable(model, batch)
+        if not reason:
+            try:
+                reason = self.compare(model, batch.narrowed(2))
+            except Exception as problem:
+                # Whatever a model of another kind makes of a mask of blocks: it is scored plainly.
+                first = str(problem).strip().partition("\n")[0]
+                reason = f"{type(bare(model)).__name__} cannot: {first}"
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            device = next(model.parameters()).device
+            failed = torch.tensor([float(bool(reason))], device=device)
+            torch.distributed.all_reduce(failed)
+            if failed.item() and not reason:
+                reason = "another process found the layouts to differ"
+        return Layout("plain", reason) if reason else Layout("shared")
+
+    def compare(self, model: nn.Module, batch: ViewBatch) -> str:
+        """How the two layouts differ on a batch, in one line; "" where they agree.
+
+        Compares log-probabilities per token, and the gradient of a random sum of them with respect
+        to two of the weights."""
+        inner = bare(model)
+        exact = next(inner.parameters()).dtype == torch.float32 and not torch.is_autocast_enabled(
+            next(inner.parameters()).device.type
+        )
+        nats, share = (2e-4, 2e-3) if exact else (0.5, 0.2)
+        weights = probe_weights(inner)
+        found: dict[LayoutName, tuple[Tensor, list[Tensor]]] = {}
+        frozen = [weight for weight in weights if not weight.requires_grad]
+        names: tuple[LayoutName, LayoutName] = ("plain", "shared")
+        try:
+            for weight in frozen:
+                weight.requires_grad_(True)
+            for name in names:
+                with torch.enable_grad():
+                    scores = self._score(inner_call(model), batch, name, {}, (), None)
+                    flat = torch.cat([each.flatten() for each in scores.logps.values()])
+                    signs = torch.linspace(-1, 1, len(flat), device=flat.device)
+                    gradient = torch.autograd.grad((flat * signs).sum(), weights, allow_unused=True)
+                found[name] = (
+                    flat.detach(),
+                    [each.float() for each in gradient if each is not None],
+                )
+        finally:
+            for weight in frozen:
+                weight.requires_grad_(False)
+        (plain, first), (shared, second) = found["plain"], found["shared"]
+        apart = (plain - shared).abs().max().item()
+        if not apart <= nats:
+            return f"its log-probabilities differ by up to {apart:.2g} nats per token"
+        for mine, other in zip(first, second, strict=True):
+            gap = ((mine - other).norm() / mine.norm().clamp_min(1e-12)).item()
+            if not gap <= share:
+                return f"its gradient differs by {gap:.1%}"
+        return ""
+
+    def _score(
+        self,
+        model: nn.Module,
+        batch: ViewBatch,
+        layout: LayoutName,
+        pixels: Mapping[str, Tensor],
+        distributions: Sequence[str],
+        kl_from: Distributions | None,
+    ) -> ViewScores:
+        inner = bare(model)
+        device = next(inner.parameters()).device
+        if layout == "shared" and batch.shared is not None and not pixels:
+            sequences = batch.shared
+        else:
+            sequences = self._lay_out(batch, layout, pixels)
+        arguments = self._arguments(inner if layout == "shared" else None, sequences, device)
+        head = inner.get_output_embeddings()
+        text = inner.config.get_text_config()
+        scaled = any(getattr(text, name, None) not in (None, 1.0) for name in SCALED_LOGITS)
+        reader = _Head(
+            project=_same if scaled else head.forward,
+            where=sequences.where.to(device),
+            targets=batch.targets.to(device),
+            other=kl_from,
+            vocabulary=int(text.vocab_size),
+        )
+        with contextlib.ExitStack() as stack:
+            if layout == "shared" and features_repeat(inner, sequences):
+                stack.enter_context(_features_once(inner, sequences))
+            if not scaled:
+                stack.enter_context(_replacing(head, "forward", reader))
+            output = model(**arguments, use_cache=False).logits
+        values = reader(output) if scaled else output
+        logps, kl = self._by_view(batch, values, device, kl_from)
+        asked = None
+        if distributions:
+            asked = Distributions(reader.chosen.detach(), reader.project, tuple(distributions))
+        return ViewScores(logps, {n: m.to(device) for n, m in batch.masks.items()}, kl, asked)
+
+    def _by_view(
+        self, batch: ViewBatch, values: Tensor, device: torch.device, other: Distributions | None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Scores of all answer tokens, (N, 1 or 2), as (B, T) by view and sums of KL (B,)."""
+        logps, kl = {}, {}
+        start = 0
+        for view in batch.views:
+            mask = batch.masks[view.name].to(device).bool()
+            count = sum(len(answer.ids) for answer in batch.answers[view.name])
+            part = values[start : start + count]
+            start += count
+            empty = part.new_zeros(mask.shape)
+            logps[view.name] = empty.masked_scatter(mask, part[:, 0])
+            if other is not None and view.name in other.views:
+                kl[view.name] = empty.masked_scatter(mask, part[:, 1]).sum(-1)
+        return logps, kl
+
+    def _arguments(
+        self, inner: Any | None, sequences: Sequences, device: torch.device
+    ) -> dict[str, Any]:
+        """What the model's forward is called with: as usual, or (with `inner`) masked by blocks."""
+        given: dict[str, Any] = {"input_ids": sequences.ids.to(device)}
+        given |= {name: column.to(device) for name, column in sequences.columns.items()}
+        blocks = sequences.blocks.to(device)
+        shown = [number for number in sequences.vision if number is not None]
+        vision = [sequences.inputs[number] for number in shown]
+        if inner is None:
+            given["attention_mask"] = (blocks >= PROMPT).long()
+        else:
+            given["attention_mask"] = block_mask(inner, blocks)
+            given["position_ids"] = self._positions(inner, sequences).to(device)
+            if features_repeat(inner, sequences):
+                vision = list(sequences.inputs)
+        if vision:
+            given |= {name: each.to(device) for name, each in stack_vision(vision).items()}
+        return given
+
+    def _positions(self, inner: Any, sequences: Sequences) -> Tensor:
+        """(S, L), or (3, S, L) for a model whose positions have time, height and width."""
+        core = inner.base_model
+        if not hasattr(core, "get_rope_index"):
+            return sequences.positions
+        places = sequences.positions.expand(3, -1, -1).clone()
+        for number, prompt in enumerate(sequences.prompts):
+            if not prompt.vision:
+                continue
+            length = len(prompt.ids)
+            own = self._rope_positions(core, prompt)
+            places[:, number, :length] = own
+            # Answers go on after the largest position, which is not the number of tokens.
+            places[:, number, length:] += int(own.max()) + 1 - length
+        return places
+
+    def _rope_positions(self, core: Any, prompt: Prompt) -> Tensor:
+        """(3, L) positions of a prompt as the model itself gives them."""
+        grids = {name: each for name, each in prompt.vision.items() if name.endswith("grid_thw")}
+        types = prompt.columns.get("mm_token_type_ids", [])
+        asked = digest(f"{types} {[each.tolist() for each in grids.values()]}".encode())
+        if asked not in self._rope:
+            ids = torch.tensor([prompt.ids])
+            columns = {name: torch.tensor([each]) for name, each in prompt.columns.items()}
+            found, _ = core.get_rope_index(
+                input_ids=ids, attention_mask=torch.ones_like(ids), **columns, **grids
+            )
+            self._rope[asked] = found[:, 0]
+            if len(self._rope) > 1024:
+                self._rope.popitem(last=False)
+        return self._rope[asked]
+
+    # --- the reference ---------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def store(
+        self,
+        model: nn.Module,
+        rows: Sequence[Row],
+        *,
+        batch_size: int,
+        device: torch.device | str | None = None,
+        views: Sequence[str] | None = None,
+        path: Path | None = None,
+        seed: int = 0,
+    ) -> StoredReference:
+        """Log-probabilities of every row's answers under a frozen model, scored once.
+
+        With a folder `path` they are kept there, in a file named after the model's weights and the
+        seed, and what it holds already is not scored again. `views`: which ones, all by default.
+        """
+        if device is not None and next(model.parameters()).device.type != torch.device(device).type:
+            model.to(device)
+        names = [view.name for view in self.views] if views is None else list(views)
+        file = None if path is None else Path(path) / f"{fingerprint(model)}-{seed}.safetensors"
+        stored = StoredReference(read_reference(file) if file is not None else {})
+        training = model.training
+        model.eval()
+        try:
+            for start in range(0, len(rows), batch_size):
+                numbers = range(start, min(start + batch_size, len(rows)))
+                batch = self.collate([rows[number] for number in numbers], numbers)
+                if all(key in stored.logps for name in names for key in batch.keys[name]):
+                    continue
+                scores = self.score(model, batch)
+                for name in names:
+                    for row, key in enumerate(batch.keys[name]):
+                        length = len(batch.answers[name][row].ids)
+                        stored.logps[key] = scores.logps[name][row, :length].float().cpu().clone()
+        finally:
+            model.train(training)
+        if file is not None:
+            write_reference(file, stored.logps)
+        return stored
+
+
+# --- parts of a call -----------------------------------------------------------------------------
+
+
+def answer_text(response: Any) -> str:
+    """The text of a response column: a str, or messages with one assistant turn."""
+    if isinstance(response, str):
+        return response
+    if len(response) != 1 or response[0].get("role") != "assistant":
+        raise ValueError("an answer is one assistant message")
+    content = response[0]["content"]
+    if isinstance(content, str):
+        return content
+    if any(part.get("type") != "text" for part in content):
+        raise ValueError("an answer is text alone")
+    return "".join(part["text"] for part in content)
+
+
+def _same(values: Tensor) -> Tensor:
+    return values
+
+
+def features_repeat(inner: Any, sequences: Sequences) -> bool:
+    """Whether several sequences show an image, and its features are all that they need of it."""
+    vision = getattr(inner.config, "vision_config", None)
+    # Qwen3-VL's decoder reads further layers of the tower.
+    several = bool(getattr(vision, "deepstack_visual_indexes", None))
+    shown = sum(number is not None for number in sequences.vision)
+    return shown > len(sequences.inputs) and not several
+
+
+def inner_call(model: nn.Module) -> nn.Module:
+    """What a check calls: the model without a wrapper that would exchange gradients, but sharded
+    models as they are, since only their wrapper has the weights."""
+    wrapped = model
+    while isinstance(wrapped, nn.parallel.DistributedDataParallel):
+        wrapped = wrapped.module
+    return wrapped
+
+
+def probe_weights(model: nn.Module) -> list[nn.Parameter]:
+    """Two weights of the decoder, near its beginning and its end, trained ones if there are any."""
+    matrices = [
+        (name, weight)
+        for name, weight in model.named_parameters()
+        if weight.dim() == 2 and "layers" in name and "vision" not in name and "visual" not in name
+    ]
+    trained = [weight for _, weight in matrices if weight.requires_grad]
+    found = trained or [weight for _, weight in matrices]
+    if not found:
+        raise Unsupported("its decoder has no layers that could be compared")
+    return [found[0]] if len(found) == 1 else [found[0], found[-1]]
+
+
+def block_mask(inner: Any, blocks: Tensor) -> Any:
+    """The mask of blocks as the model's attention takes it."""
+    kind = getattr(inner.config.get_text_config(), "_attn_implementation", None)
+    if kind == "flex_attention":
+        return _flex_mask(blocks)
+    mask = visible(blocks)
+    if kind == "eager":
+        dtype = inner.dtype
+        return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
+            ~mask, torch.finfo(dtype).min
+        )
+    return mask
+
+
+def _flex_mask(blocks: Tensor) -> Any:
+    """The same for FlexAttention, which skips what is masked.
+
+    Not run by the tests: its backward pass needs a GPU."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    def seen(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        own = blocks[row, key] == blocks[row, query]
+        shown = (blocks[row, key] == PROMPT) | (own & (blocks[row, key] != PADDING))
+        return ((query >= key) & shown) | (query == key)
+
+    rows, length = blocks.shape
+    return create_block_mask(seen, rows, None, length, length, device=str(blocks.device))
+
+
+@contextlib.contextmanager
+def _features_once(inner: Any, sequences: Sequences) -> Iterator[None]:
+    """Images that several sequences show go through the vision tower once.
+
+    The model is given each image's pixels once; what its `get_image_features` finds is repeated in
+    the order in which sequences show it."""
+    core = inner.base_model
+    original = core.get_image_features
+    order = [number for number in sequences.vision if number is not None]
+    images = [0] * len(sequences.inputs)
+    for number, prompt in zip(sequences.vision, sequences.prompts, strict=True):
+        if number is not None:
+            images[number] = len(prompt.images)
+    tiles = [len(given["pixel_values"]) for given in sequences.inputs]
+
+    def features(*given: Any, **named: Any) -> Any:
+        output = original(*given, **named)
+        found = output.pooler_output
+        # One part per prompt, per image or per tile, as the model has it.
+        fitting = [
+            counts for counts in ([1] * len(images), images, tiles) if sum(counts) == len(found)
+        ]
+        if not fitting:
+            raise Unsupported(f"its vision tower gives {len(found)} parts for {sum(images)} images")
+        ends = list(itertools.accumulate(fitting[0]))
+        chunks = [found[end - count : end] for end, count in zip(ends, fitting[0], strict=True)]
+        shown = [chunks[number] for number in order]
+        output.pooler_output = (
+            torch.cat(shown) if torch.is_tensor(found) else list(itertools.chain(*shown))
+        )
+        return output
+
+    with _replacing(core, "get_image_features", features):
+        yield
