@@ -430,7 +430,7 @@ def _plain(value: Any) -> str:
     """A value in words."""
     if isinstance(value, Mapping):
         named = next((value[k] for k in ("text", "id", "name", "title") if value.get(k)), None)
-        return str(named) if named else ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+        return _plain(named) if named else ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_plain, value))
     if isinstance(value, bool):

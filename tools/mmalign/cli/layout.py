@@ -68,10 +68,11 @@ def cells(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def stacked(heads: Sequence[str], body: Iterable[Sequence[str]], size: int) -> str:
-    """A block per row: its first cell as a heading, below it `head: text` for each other cell."""
+    """A block per row: `head: text` of its first cell as a heading, and below it of each other."""
     blocks = []
     for first, *others in body:
-        lines = [output.bold(line) for line in wrap(first, size)]
+        heading = f"{heads[0]}: {first}" if heads[0] else first
+        lines = [output.bold(line) for line in wrap(heading, size)]
         for head, text in zip(heads[1:], others, strict=True):
             if text:
                 lines += wrap(text, size, f"  {head}: ", "    ")
