@@ -63,6 +63,20 @@ def test_version_and_help(mm):
     assert mm("-h").stdout == mm("--help").stdout
 
 
+def test_help_names_each_command_with_its_own_first_sentence_and_imports_none(mm, program):
+    text = " ".join(mm("--help").stdout.split())
+    context = click.Context(cli)
+    for name in COMMANDS:
+        own = cli.get_command(context, name).get_short_help_str(60)
+        assert f" {name} {own.removesuffix('...').rstrip()}" in text
+        assert len(own) > 10
+    code = (
+        "import sys\nfrom mmalign.cli import main\ntry:\n    main()\nfinally:\n"
+        "    print(*(m for m in sys.modules if m.startswith('mmalign.cli.')), file=sys.stderr)"
+    )
+    assert program("--help", code=code).stderr.split() == []
+
+
 def test_an_unknown_command_gets_the_nearest(mm):
     result = mm("qurey")
     assert result.exit_code == 2

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -63,6 +65,22 @@ def test_text_that_people_mean_stays(text):
 @pytest.mark.parametrize("text", ["a\u200db", "a\u200c", "\u200dक", "a\ufe0f", "क\u200d\u200dक"])
 def test_joiners_and_selectors_that_join_nothing_are_escaped(text):
     assert printable(text).count("\\u") == sum(c in "\u200c\u200d\ufe0f" for c in text)
+
+
+def test_no_quick_way_lets_anything_through():
+    """`printable` leaves alone just what the expression would leave alone, of all there is."""
+    for char in map(chr, range(0x110000)):
+        assert (printable(f"a{char}b") == f"a{char}b") == (not UNWANTED.search(f"a{char}b")), (
+            f"U+{ord(char):04X}"
+        )
+
+
+def test_printing_plain_text_compiles_no_expression():
+    code = (
+        "import re, mmalign.characters as c\nre.compile = None\n"
+        "print(c.printable('M\\u00fcller \\u2264 \\u9648'))"
+    )
+    subprocess.run([sys.executable, "-X", "utf8", "-c", code], check=True)
 
 
 def test_long_text_is_cut():

@@ -6,11 +6,15 @@ Ratios of times measured side by side, the best of several: a busy machine slows
 from __future__ import annotations
 
 import datetime
+import json
+import sys
 import time
 from collections.abc import Callable
 
 import yaml
 
+from bench_kb import generate
+from mmalign.ask import views
 from mmalign.check import run as rules
 from mmalign.records.collect import read
 
@@ -19,18 +23,6 @@ SHAPE_LIMIT = 2.5
 """Shape layer over `yaml.load` of the same files. The target is 1.5; this leaves room for noise."""
 RULES_LIMIT = 2.0
 """Rules over `yaml.load`. The target is 1.0."""
-
-
-def generate(tree, count: int, start: int = 0) -> None:
-    """Write `count` distinct, clean records of the size of real ones."""
-    template = tree.read("papers/red-lantern.yaml").replace("doi: 10.1234/example.1\n", "")
-    for number in range(start, start + count):
-        text = template.replace("red-lantern", f"kite-{number}").replace("bench-one", f"b-{number}")
-        text = text.replace("2101.00001", f"{2000 + number // 50000:04d}.{number % 50000 + 20000}")
-        text = text.replace("lamp-7b", f"lamp-{number}").replace("anchor, 0", f"anchor, {number}")
-        model = f"models:\n  - id: lamp-{number}\n    name: L{number}\n    summary: A model.\n"
-        text = text.replace("\ndatasets:\n", f"\n{model}    modality: [image]\ndatasets:\n")
-        tree.write(f"papers/kite-{number}.yaml", text)
 
 
 def best(work: Callable[[], object], times: int = 3) -> float:
@@ -53,7 +45,7 @@ def all_rules(records) -> list:
 
 
 def test_shape_and_rules_cost_about_as_much_as_yaml(tree, record_property):
-    generate(tree, RECORDS)
+    generate(tree.root, RECORDS)
     records = read(tree.root)
     assert len(records.papers) == RECORDS + 4
     assert records.problems == []
@@ -69,10 +61,10 @@ def test_shape_and_rules_cost_about_as_much_as_yaml(tree, record_property):
 
 
 def test_time_is_linear(tree):
-    generate(tree, 100)
+    generate(tree.root, 100)
     records = read(tree.root)
     small = best(lambda: (read(tree.root), all_rules(records)))
-    generate(tree, 300, start=100)
+    generate(tree.root, 300, start=100)
     records = read(tree.root)
     large = best(lambda: (read(tree.root), all_rules(records)))
     # 4 times the records; quadratic would be 16 times the time.
@@ -80,7 +72,7 @@ def test_time_is_linear(tree):
 
 
 def test_time_is_linear_where_everything_is_wrong(tree):
-    generate(tree, 50)
+    generate(tree.root, 50)
     ids = ", ".join(f"no-{number}" for number in range(2000))
     for number in range(50):
         file = f"papers/kite-{number}.yaml"
@@ -89,3 +81,40 @@ def test_time_is_linear_where_everything_is_wrong(tree):
     problems = tree.problems()
     assert len(problems) == 100_000
     assert time.perf_counter() - start < 30
+
+
+def test_compiling_is_linear(tree):
+    """Counted, not timed: calls of Python functions, and what is kept."""
+
+    def cost(records) -> tuple[int, int]:
+        calls = 0
+
+        def count(frame, event, arg):
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        kb = records.knowledge_base()
+        sys.setprofile(count)
+        try:
+            values = views.compiled(kb)
+        finally:
+            sys.setprofile(None)
+        return calls, len(json.dumps(values))
+
+    generate(tree.root, 100)
+    small = cost(read(tree.root))
+    generate(tree.root, 300, start=100)
+    large = cost(read(tree.root))
+    # 4 times the records; quadratic would be 16 times the work.
+    assert large[0] / small[0] < 4.5
+    assert large[1] / small[1] < 4.5
+
+
+def test_compiling_takes_linear_time(tree):
+    """What happens inside one call of a C function is not counted above."""
+    generate(tree.root, 100)
+    records = read(tree.root)
+    small = best(lambda: views.compiled(records.knowledge_base()), 5)
+    generate(tree.root, 300, start=100)
+    records = read(tree.root)
+    assert best(lambda: views.compiled(records.knowledge_base())) / small < 8

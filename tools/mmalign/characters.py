@@ -8,13 +8,16 @@ name of a file, the answer of a server - passes through `printable`.
 Sources: Unicode 16, chapters 23.1 to 23.4 (control codes, layout and bidirectional controls,
 variation selectors, tags); UTS 39 for what is invisible.
 
-Nothing but the standard library is imported: the fast commands print, too.
+Nothing but the standard library is imported: the fast commands print, too. The expressions below
+take longer to compile than a query to answer, so that they are compiled when a text needs them.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 # Joiners shape letters of scripts from U+0300 on (Persian, Indic) and tie emoji together; a
 # variation selector follows the character that it varies. Anywhere else they cannot be meant.
@@ -35,18 +38,39 @@ _BESIDE = (
     f"(?<![{_JOINED}])[\u200c\u200d]|[\u200c\u200d](?![{_JOINED}])"
     f"|(?<![{_VARIED}])[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
-UNWANTED = re.compile(f"[{_ALONE}\n]|{_BESIDE}")
-"""One character that no text on one line holds."""
-_IN_LINES = re.compile(f"[{_ALONE}]|{_BESIDE}")
-# One class of characters, which is searched several times as fast: nearly always it is enough.
-_PERHAPS = re.compile(f"[{_ALONE}\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_EXPRESSIONS = {
+    "UNWANTED": f"[{_ALONE}\n]|{_BESIDE}",
+    "in lines": f"[{_ALONE}]|{_BESIDE}",
+    # One class of characters, which is searched several times as fast: nearly always it is enough.
+    "perhaps": f"[{_ALONE}\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]",
+}
+# What `str.isprintable` lets through: letters and marks that are shown as nothing, and selectors.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180e\u3164\uffa0").union(
+    map(chr, range(0xFE00, 0xFE10)), map(chr, range(0xE0100, 0xE01F0))
+)
+
+if TYPE_CHECKING:
+    UNWANTED: re.Pattern[str]
+    """One character that no text on one line holds."""
+
+
+@functools.cache
+def _compiled(name: str) -> re.Pattern[str]:
+    return re.compile(_EXPRESSIONS[name])
+
+
+def __getattr__(name: str) -> re.Pattern[str]:
+    if name == "UNWANTED":
+        return _compiled(name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
 
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
 
 
 def unwanted(text: str) -> Iterator[re.Match[str]]:
     """Every character of a text of several lines that it should not hold; line feeds are fine."""
-    return _IN_LINES.finditer(text) if _PERHAPS.search(text) else iter(())
+    return _compiled("in lines").finditer(text) if _compiled("perhaps").search(text) else iter(())
 
 
 def named(char: str) -> str:
@@ -67,9 +91,9 @@ def printable(text: object, limit: int | None = None) -> str:
     shown = str(text)
     if limit is not None and len(shown) > limit:
         shown = shown[: max(limit - 3, 0)] + "..."
-    if shown.isascii() and shown.isprintable():  # nearly always
+    if shown.isprintable() and _BLANK.isdisjoint(shown):  # nearly always
         return shown
-    return UNWANTED.sub(lambda match: _escaped(match.group()), shown)
+    return _compiled("UNWANTED").sub(lambda match: _escaped(match.group()), shown)
 
 
 def quoted(text: object, limit: int = 120) -> str:
@@ -84,7 +108,7 @@ def printable_json(text: str) -> str:
     """
     if text.isascii():  # json.dumps escapes C0 itself; delete is the only other one
         return text.replace("\x7f", "\\u007f")
-    return UNWANTED.sub(
+    return _compiled("UNWANTED").sub(
         lambda match: match.group() if match.group() == "\n" else _json_escape(match.group()), text
     )
 

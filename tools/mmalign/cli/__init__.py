@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import importlib.util
 import os
 import sys
+import types
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -55,6 +57,20 @@ COMMANDS = {
 """Command -> `module:function` in this package, in the order of `--help`."""
 
 
+def _docstring(name: str) -> str | None:
+    """The docstring of a command's function, out of the compiled module, which is not run."""
+    module, _, function = COMMANDS[name].partition(":")
+    full = f"mmalign.cli.{module}"
+    spec = importlib.util.find_spec(full)
+    get_code = getattr(spec and spec.loader, "get_code", None)
+    code = get_code(full) if get_code else None
+    for constant in code.co_consts if code else ():
+        if isinstance(constant, types.CodeType) and constant.co_name == function:
+            text = constant.co_consts[0]
+            return text if isinstance(text, str) else None
+    return None
+
+
 class Commands(click.Group):
     """The commands of `COMMANDS`, each imported when it is called; and the way errors end."""
 
@@ -68,6 +84,15 @@ class Commands(click.Group):
         command = getattr(importlib.import_module(f"mmalign.cli.{module}"), function)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click's, but no command is imported: that would take as long as a query."""
+        commands = {name: click.Command(name, help=_docstring(name)) for name in COMMANDS}
+        width = formatter.width - 6 - max(map(len, commands))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(width)) for name, command in commands.items()]
+            )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

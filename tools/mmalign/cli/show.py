@@ -10,7 +10,6 @@ import click
 from mmalign.characters import printable
 from mmalign.cli import output
 from mmalign.cli.arguments import Name, resolve
-from mmalign.export.awesome import published
 from mmalign.export.rows import cell
 from mmalign.vocabulary import Json
 
@@ -121,6 +120,8 @@ def _text(value: Any) -> str:
 
 def head(card: Json) -> list[str]:
     """Paper of an entry: title, authors and venue, where to find it."""
+    from mmalign.export.awesome import published
+
     paper = card.get("paper")
     if not paper:
         return [f"term of the facet {card['facet']}"]
