@@ -229,6 +229,61 @@ def test_spoilt_records_and_taxonomy_are_checked_and_printed(originals, data_roo
     check_numbers(originals, data_root, tmp_path, range(300))
 
 
+def _method(data: dict) -> dict:
+    return data["methods"][0]
+
+
+# Name -> one mistake, as often as it fits into a file.
+LARGE = {
+    "keys": lambda d: d.update({f"k{i}x{i % 7}": 1 for i in range(60_000)}),
+    "values": lambda d: _method(d).update(own=[f"objektiv{i}" for i in range(50_000)]),
+    "ids": lambda d: _method(d).update(trains_on=[f"red-lanter{i}" for i in range(50_000)]),
+    "related": lambda d: _method(d).update(related=[f"red-lanter{i}" for i in range(50_000)]),
+    "terms": lambda d: _method(d).update(scenario=[f"hallucinatio{i}" for i in range(40_000)]),
+    "paths": lambda d: d["evidence"][0].update(
+        {"for": [f"methods.blue-kite.resul{i}" for i in range(25_000)]}
+    ),
+    "names": lambda d: (
+        _method(d).update(
+            hyperparameters=[{"name": f"n{i}", "value": "1", "source": "s"} for i in range(8000)]
+        ),
+        d["evidence"][0]["for"].extend(
+            f"methods.blue-kite.hyperparameters.n{i}x" for i in range(8000)
+        ),
+    ),
+    "equations": lambda d: _method(d)["objective"].update(
+        symbols=[{"symbol": f"\\frac{{a_{{{i}}}}}{{b}}" * 200, "meaning": "m"} for i in range(250)]
+    ),
+    "macros": lambda d: _method(d)["objective"].update(
+        symbols=[{"symbol": f"\\sigm{'abcdefghij'[i % 10] * (i % 9)}", "meaning": "m"}
+                 for i in range(18_000)]
+    ),
+    "notes": lambda d: _method(d).update(notes=["TODO"] * 90_000),
+    "methods": lambda d: d.update(
+        methods=[{**_method(d), "id": f"m{i}", "objective": {
+            "family": "plain", "latex": "x", "place": "p", "parent": f"m{(i + 1) % 1800}"}}
+            for i in range(1800)]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_a_megabyte_of_one_mistake_costs_seconds(tree, name):
+    file = "papers/blue-kite.yaml"
+    data = plain(source.parse(tree.read(file).encode(), file).data)
+    LARGE[name](data)
+    text = json.dumps(data)
+    assert 250_000 < len(text) <= source.MAX_BYTES
+    tree.write(file, text)
+    start = time.process_time()
+    problems = tree.problems()
+    for format in RENDERERS:
+        assert len(render(capped(problems, 100), format)) < 120_000
+    assert time.process_time() - start < LIMIT
+    assert problems
+
+
 FAILED: tuple[int, ...] = ()
 """Numbers of inputs that once failed."""
 

@@ -265,8 +265,12 @@ def test_hostile_lengths_cost_no_time():
     start = time.perf_counter()
     for text in ("{" * 4900, "x_" * 2400, r"\frac" * 900, r"\left(" * 700, r"\zzz" * 1200,
                  r"\sqrt{" * 700 + "x" + "}" * 700, "{" * 2400 + "}" * 2400, "x" * 10**6,
-                 "<" * 4900, "<a " * 1600, r"\text{" * 800, "^" * 4900, "'" * 4900):  # fmt: skip
+                 "<" * 4900, "<a " * 1600, "<a " + "=" * 4900, "<a =" * 1200, r"\frac{" * 800,
+                 r"\sqrt[" * 800, r"\text{" * 800, "^" * 4900, "'" * 4900):  # fmt: skip
         latex.problems(text)
+    deep = r"\sqrt{" * 50 + "x" + "}" * 50
+    assert "nested more than 40 deep" in latex.problems(deep)[0]
+    assert latex.problems(r"\sqrt{" * 30 + "x" + "}" * 30) == ()
     many = "".join(f"\\{a}{b}{c}x " for a in "abcdefgh" for b in "abcdefgh" for c in "abcdefgh")
     assert len(latex.problems(many)) == latex.MAX_MESSAGES
     assert time.perf_counter() - start < 5

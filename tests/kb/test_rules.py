@@ -324,7 +324,8 @@ def test_sources_that_are_good(tree, source):
         "arxiv:2503.1", "arxiv:2503.14504#", "repo:a@2221bb3", "repo:a/b", "repo:a/b@2221bb",
         "repo:a/b@2221bb3:", "repo:a/b@2221bb3:x.py#12", "http:x", "https://localhost", "the paper",
         'https://x.org/<script>', "https://x.org/'><b>", "https://x.org/`code`",
-        "https://x.org/a b", "javascript:alert(1)", "repo:a/b@2221bb3:'><script>", "arxiv:２５０３.14504",
+        "https://x.org/a b", "javascript:alert(1)", "repo:a/b@2221bb3:'><script>",
+        "arxiv:２５０３.14504",
     ],
 )  # fmt: skip
 def test_sources_that_are_not(tree, source):

@@ -22,7 +22,9 @@ from collections.abc import Iterator
 from mmalign.characters import UNWANTED, printable, quoted
 
 MAX_LENGTH = 5_000
-"""Characters of an equation: the longest of the atlas has a fifth of it."""
+"""Characters of an equation: the longest of the atlas has a quarter of it."""
+MAX_DEPTH = 40
+"""Braces and environments inside each other; the deepest braces of the atlas are four."""
 MAX_MESSAGES = 20
 """Of one equation; whoever mends these will see the next."""
 
@@ -68,7 +70,7 @@ WORDS = frozenset(("text", "textbf", "textit", "textrm"))
 
 _WORDS = re.compile(r"\s*\{([^{}]*)\}")
 # What a browser would read as a tag or a comment; `a < b` and `y_{<t}` are none.
-_MARKUP = re.compile(r"</?[A-Za-z][\w:-]*(?:\s[^<>]*=[^<>]*|\s*/?)>|</[A-Za-z]|<[!?]")
+_MARKUP = re.compile(r"</?[A-Za-z][\w:-]*(?:\s(?=[^<>]*=)[^<>]*|\s*/?)>|</[A-Za-z]|<[!?]")
 _TOKEN = re.compile(r"\\(?:([A-Za-z]+)|(.)|$)|([{}&$%#])", re.DOTALL)
 _NAME = re.compile(r"\s*\{([A-Za-z]+\*?)\}")
 _DELIMITER = re.compile(r"\s*(\\[A-Za-z]+|\\[{}|]|[()\[\]|./<>])")
@@ -98,11 +100,15 @@ def _structure(text: str) -> Iterator[str]:
     if markup:
         shown = quoted(markup.group(), 30)
         yield f"{shown} looks like markup; write \\lt and \\gt, or blanks around < and >"
+    ends = _ends(text)
     open_: list[str] = []  # "{", "left" and names of environments, as they were opened
     for token in _TOKEN.finditer(text):
         macro, symbol, plain = token.groups()
         if plain == "{":
             open_.append("{")
+            if len(open_) > MAX_DEPTH:
+                yield f"the equation is nested more than {MAX_DEPTH} deep"
+                return
         elif plain == "}":
             if not open_ or open_[-1] != "{":
                 yield _unopened("}", open_)
@@ -155,7 +161,7 @@ def _structure(text: str) -> Iterator[str]:
         elif macro in ARGUMENTS:
             if macro == "operatorname" and text.startswith("*", token.end()):
                 yield "\\operatorname* is shown with its star; write \\operatorname or \\argmax"
-            elif not _has_arguments(text, token.end(), ARGUMENTS[macro]):
+            elif not _has_arguments(text, token.end(), ARGUMENTS[macro], ends):
                 yield f"\\{macro} needs {ARGUMENTS[macro]} arguments in braces"
         elif macro is None and (symbol is None or not (symbol in SYMBOLS or symbol.isspace())):
             yield f"\\{printable(symbol or '')} is not in the list of mmalign.check.latex"
@@ -171,20 +177,34 @@ def _nearest(macro: str) -> str | None:
     return near[0] if near else None
 
 
-def _has_arguments(text: str, place: int, count: int) -> bool:
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_OPTION = re.compile(r"\s*\[[^]]*\]")
+_ARGUMENT = re.compile(r"\s*(\\[A-Za-z]+|\\.|[^\s}&])")
+
+
+def _ends(text: str) -> dict[int, int]:
+    """Place of each opening brace that is closed -> the place after its closing one."""
+    ends: dict[int, int] = {}
+    open_: list[int] = []
+    for match in _BRACE.finditer(text):
+        if match.group() == "{":
+            open_.append(match.start())
+        elif match.group() == "}" and open_:
+            ends[open_.pop()] = match.end()
+    return ends
+
+
+def _has_arguments(text: str, place: int, count: int, ends: dict[int, int]) -> bool:
     """Do `count` arguments follow? Braces that do not balance are another problem's matter."""
-    option = re.compile(r"\s*\[[^]]*\]").match(text, place)
+    option = _OPTION.match(text, place)
     place = option.end() if option else place
     for _ in range(count):
-        start = re.compile(r"\s*(\\[A-Za-z]+|\\.|[^\s}&])").match(text, place)
+        start = _ARGUMENT.match(text, place)
         if not start:
             return False
         place = start.end()
-        depth = 1 if start.group(1) == "{" else 0
-        while depth and place < len(text):
-            skip = 2 if text[place] == "\\" else 1
-            depth += {"{": 1, "}": -1}.get(text[place], 0)
-            place += skip
+        if start.group(1) == "{":
+            place = ends.get(place - 1, len(text))
     return True
 
 

@@ -6,9 +6,6 @@ import click
 
 from mmalign.characters import printable
 
-LISTED = 100
-"""Problems of one file that are listed; the others are counted."""
-
 
 @click.command()
 @click.argument("paths", nargs=-1, type=click.Path(), metavar="[PATH]...")
@@ -40,7 +37,7 @@ def validate(ctx: click.Context, paths: tuple[str, ...], format_: str, as_json: 
     except FileNotFoundError as error:
         raise click.UsageError(printable(error, 300)) from None
     format_ = "json" if as_json else format_
-    text = problems.render(problems.capped(found, LISTED), format_)
+    text = problems.render(problems.capped(found, problems.LISTED), format_)
     if format_ == "json" and not speaks_unicode():
         text = text.encode("ascii", "backslashreplace").decode()
     if text:

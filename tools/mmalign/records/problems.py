@@ -118,6 +118,8 @@ class More(Problem):
 
 MAX_PROBLEMS = 10_000
 """Problems of one file that are kept; further ones are counted."""
+LISTED = 100
+"""Problems of one file that are shown to a reader."""
 
 
 def total(problems: Iterable[Problem]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmalign.errors import LoadError
 from mmalign.records.collect import read
 from mmalign.records.kb import KnowledgeBase
-from mmalign.records.problems import render
+from mmalign.records.problems import LISTED, capped, render
 from mmalign.records.root import find_root
 
 
@@ -19,5 +19,5 @@ def load(root: str | os.PathLike[str] | None = None) -> KnowledgeBase:
     """
     records = read(Path(find_root(root)))
     if records.problems:
-        raise LoadError(records.problems, render(records.problems))
+        raise LoadError(records.problems, render(capped(records.problems, LISTED)))
     return records.knowledge_base()
