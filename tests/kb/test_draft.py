@@ -197,6 +197,7 @@ def test_all_that_is_left_to_write_is_shown_at_once(tree, kind):
 def test_advice_for_what_is_empty_depends_on_whether_it_has_to_be_there(tree):
     data = draft.record(REFERENCE, "mydpo", "2026-01-05", SOURCE, kind="method")
     data |= {"doi": "", "code": None}
+    data["methods"][0]["scenario"] = []
     tree.write("papers/mydpo.yaml", draft.to_yaml(data))
     hints = {
         problem.message.partition(":")[0]: problem.hint
