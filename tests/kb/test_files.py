@@ -225,3 +225,28 @@ def test_names_of_files_forge_no_lines(tree, checkout):
             assert b"\x1b" not in out
             assert "\u202e".encode() not in out
             assert format == "json" or out.count(b"\n") == 2
+
+
+def test_what_cannot_be_listed_or_is_too_much_is_said(tree, tmp_path, monkeypatch):
+    tree.write("papers/sub/x.yaml", "id: [")
+    walk = os.walk
+
+    def closed(top, onerror):
+        for folder, folders, files in walk(top):
+            if Path(folder).name == "sub":  # for root, no folder is closed
+                onerror(PermissionError(13, "Permission denied", folder))
+                continue
+            yield folder, folders, files
+
+    monkeypatch.setattr("mmalign.check.files.os.walk", closed)
+    (problem,) = tree.problems()
+    assert (problem.code, problem.file) == ("Y017", "papers/sub")
+    monkeypatch.setattr("mmalign.check.files.os.walk", lambda top, onerror: walk(top))
+    monkeypatch.setattr("mmalign.check.files.MAX_WALK", 3)
+    drafts = tmp_path / "drafts"
+    drafts.mkdir()
+    for number in range(5):
+        (drafts / f"d{number}.txt").write_text("")
+    (problem,) = tree.problems(drafts)
+    assert (problem.code, problem.file) == ("Y017", drafts.as_posix())
+    assert "not all are read" in problem.message

@@ -49,7 +49,10 @@ def elsewhere(root: Path, named: Iterable[Path]) -> tuple[list[Path], list[Probl
                     hint = f"rename it to {each.stem}.yaml"
                     name = each.as_posix()
                     problems.append(Problem("R001", name, 1, 1, "the file is not read", hint))
-            if not found:
+            if len(below) >= MAX_WALK:
+                message = f"the folder holds {MAX_WALK:,} files and more, and not all are read"
+                problems.append(_unread(path.as_posix(), message, "name the files"))
+            elif not found:
                 message = "the folder holds no YAML file, and nothing of it is read"
                 problems.append(_unread(path.as_posix(), message, RECORDS))
     return files, problems
@@ -92,9 +95,10 @@ def _beside(records: Records, said: set[str]) -> Iterator[Problem]:
 
 
 def _below(top: Path, skip: Iterable[str] = (), root: Path | None = None) -> Iterator[Path]:
-    """Files below a folder, and links to folders, sorted; links are not followed."""
+    """Files below a folder, links to folders (not followed), and folders that cannot be listed."""
     seen = 0
-    for folder, folders, files in os.walk(top):
+    closed: list[OSError] = []
+    for folder, folders, files in os.walk(top, onerror=closed.append):
         base = Path(folder)
         links = [name for name in folders if (base / name).is_symlink()]
         folders[:] = sorted(
@@ -105,6 +109,8 @@ def _below(top: Path, skip: Iterable[str] = (), root: Path | None = None) -> Ite
             if seen > MAX_WALK:
                 return
             yield base / name
+    for error in closed:
+        yield Path(os.fsdecode(error.filename))
 
 
 def _unread(file: str, message: str, hint: str) -> Problem:
