@@ -62,22 +62,6 @@ CASES = {
         "write '2101.00001'",
     ),
     "no address": ("code: https://", "code: ", "code:", 1, "S006", "write 'https://github.com"),
-    "markup in an address": (
-        "code: https://",
-        'code: "https://x.org/<b>" #',
-        "code:",
-        1,
-        "S006",
-        "web address",
-    ),
-    "quotes in an address": (
-        "code: https://",
-        "code: 'https://x.org/\"on' #",
-        "code:",
-        1,
-        "S006",
-        "web address",
-    ),
     "script for an address": (
         "code: https://",
         "code: javascript:alert(1) #",

@@ -13,7 +13,7 @@ from mmalign.characters import quoted
 from mmalign.check.context import Context
 from mmalign.records.model import Erratum, Method, Paper
 from mmalign.records.problems import Finding, Location
-from mmalign.vocabulary import TERM_FIELDS
+from mmalign.vocabulary import COLLECTIONS, TERM_FIELDS
 
 METHOD_FACETS = tuple(f for f in TERM_FIELDS["method"] if "." not in f and f != "addresses")
 
@@ -163,6 +163,36 @@ def _date(
     if day > context.today:
         hint = hint or "write the day on which it was checked"
         yield Finding("R012", file, location, f"the day {quoted(text)} lies in the future", hint)
+
+
+# What RFC 3986 leaves out: it is written as %22 and the like.
+_NO_ADDRESS = re.compile(r'[<>"{}|\\^`]')
+
+
+def addresses(context: Context) -> Iterator[Finding]:
+    """Addresses hold what addresses can hold, and no markup."""
+    for file, paper in context.records.papers.items():
+        found: list[tuple[Location, str | None]] = [
+            (("code",), paper.code),
+            (("page",), paper.page),
+        ]
+        for collection in COLLECTIONS.values():
+            for number, entry in enumerate(getattr(paper, collection)):
+                at: Location = (collection, number)
+                found.append(((*at, "location"), getattr(entry, "location", None)))
+                if isinstance(entry, Method) and entry.reproduction:
+                    at = (*at, "reproduction", "blockers")
+                    found += [
+                        ((*at, n, "url"), blocker.url)
+                        for n, blocker in enumerate(entry.reproduction.blockers)
+                    ]
+        for location, address in found:
+            wrong = _NO_ADDRESS.search(address or "")
+            if wrong:
+                char = wrong.group()
+                message = f"{quoted(address)} holds {char}, which addresses do not hold"
+                hint = f"write %{ord(char):02X} for it, or correct the address"
+                yield Finding("R025", file, location, message, hint)
 
 
 MAX_CHOICES = 20

@@ -29,6 +29,7 @@ RULES: tuple[Callable[[Context], Iterator[Finding]], ...] = (
     taxonomy.lineage,
     taxonomy.relations_fit,
     evidence.evidence_sources,
+    evidence.addresses,
     evidence.published_addresses,
     evidence.evidence_paths,
     evidence.evidence_coverage,

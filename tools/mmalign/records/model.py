@@ -16,8 +16,7 @@ from mmalign.vocabulary import Kind, Severity
 
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
-# Without what RFC 3986 leaves out of addresses: blanks, quotes, angle and other brackets.
-Url = Annotated[str, StringConstraints(pattern=r'^https?://[^\s<>"{}|\\^`]+$')]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
 # [0-9], since \d is any digit of Unicode.
 Date = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 Since = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?$")]

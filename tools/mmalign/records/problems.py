@@ -71,6 +71,7 @@ CODES = {
     "R022": "A source leads to a preview deployment, not to what was published.",
     "R023": "A number that is not the paper's own does not say where it stands.",
     "R024": "An erratum says since when it is outdated, and is of another severity.",
+    "R025": "An address holds a character that addresses do not hold.",
 }
 """Code -> one line that explains it. Y: YAML text, S: shape, R: rules."""
 
