@@ -106,9 +106,15 @@ class Commands(click.Group):
     def make_context(
         self, info_name: str | None, args: list[str], *others: Any, **extra: Any
     ) -> click.Context:
-        # No program can be given one; a caller in this process can, and paths would raise.
-        if any("\0" in arg for arg in args):
-            raise click.UsageError("an argument holds a NUL character")
+        # No program can be given these by a shell, but by a caller in this process and by
+        # Windows; as names of files they would raise. Bytes that are not UTF-8 are no such thing.
+        for arg in args:
+            if "\0" in arg:
+                raise click.UsageError("an argument holds a NUL character")
+            try:
+                arg.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                raise click.UsageError(f"an argument holds no Unicode text: {arg}") from None
         with _reader_may_go():
             return super().make_context(info_name, args, *others, **extra)
 
