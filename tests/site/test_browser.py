@@ -58,6 +58,19 @@ def test_the_equation_is_mathml_that_is_shown(visit):
     assert max(left) - min(left) < 2
 
 
+def test_parentheses_are_as_high_as_what_they_enclose(visit):
+    """With a font of the site's own: without one that has a table MATH they stay small."""
+    tab = visit()
+    page = tab.open("methods/mdpo/")
+    page.evaluate("document.fonts.ready.then(() => null)")
+    assert [asked for asked in tab.requests if asked.endswith("/assets/fonts/stix-two-math.woff2")]
+    row = page.locator(".equation mtr").nth(1)
+    enclosed = row.locator("mfrac").first.bounding_box()["height"]
+    heights = [each.bounding_box()["height"] for each in row.locator("mo[fence=true]").all()]
+    assert len(heights) == 2
+    assert min(heights) >= enclosed
+
+
 def test_the_search_finds_a_method(visit):
     page = visit().open()
     page.locator("input.md-search__input").click()

@@ -364,3 +364,28 @@ def test_what_is_called_so_comes_first(visit):
     page.locator(".explorer [name=text]").fill("")
     page.locator(".explorer tbody tr:visible", has_text="3D-CT-GPT++").first.wait_for()
     assert rows.first.inner_text().startswith("3D-CT")
+
+
+def test_what_is_hidden_is_not_seen(visit):
+    """A rule that gives a display to an element must not win over its attribute `hidden`."""
+    seen = (
+        "[...document.querySelectorAll('.md-content [hidden]')]"
+        ".filter(each => getComputedStyle(each).display !== 'none').map(each => each.outerHTML)"
+    )
+    for path in ("explorer/?text=mdpo", "explorer/?kind=method", "terms/", "graph/", "methods/"):
+        page = visit().open(path)
+        if path.startswith("explorer"):
+            page.locator(".explorer.ready").wait_for()
+        if path not in ("graph/", "methods/"):
+            assert page.locator(".md-content [hidden]").count(), path
+        assert page.evaluate(seen) == [], path
+
+
+def test_more_is_offered_only_while_there_is_more(visit):
+    page = visit().open("explorer/?text=mdpo")
+    page.locator(".explorer.ready").wait_for()
+    assert page.locator(".explorer tbody tr:visible").count() < 50
+    assert not page.locator(".explorer button.more").is_visible()
+    page = visit().open("explorer/")
+    page.locator(".explorer.ready").wait_for()
+    assert page.locator(".explorer button.more").is_visible()
