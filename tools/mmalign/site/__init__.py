@@ -24,11 +24,12 @@ from mmalign.site import (
 from mmalign.site.atlas import Atlas, path_of
 from mmalign.site.parts import join
 from mmalign.site.text import front_matter
+from mmalign.vocabulary import Json
 
 
 def pages(
     kb: KnowledgeBase,
-    results: Iterable[Mapping] = (),
+    results: Iterable[Json] = (),
     hand_written: Mapping[str, str] | None = None,
     scripts: Mapping[str, str] | None = None,
     commands: str = "",
@@ -49,11 +50,16 @@ def render(
     """`pages` of an atlas that is there already."""
     kb = atlas.kb
     made: dict[str, str] = {}
-    for node in kb.nodes():
-        if node.ref in atlas.sole:
-            continue
-        kinds = {"method": method.render, "term": taxonomy.term} | entries.RENDER
-        made[path_of(node.ref)] = kinds[node.kind](atlas, node)
+    for ref, text in (
+        *((node.ref, method.render(atlas, node)) for node in kb.nodes("method")),
+        *((node.ref, entries.dataset(atlas, node)) for node in kb.nodes("dataset")),
+        *((node.ref, entries.benchmark(atlas, node)) for node in kb.nodes("benchmark")),
+        *((node.ref, entries.model(atlas, node)) for node in kb.nodes("model")),
+        *((node.ref, entries.framework(atlas, node)) for node in kb.nodes("framework")),
+        *((n.ref, entries.paper(atlas, n)) for n in kb.nodes("paper") if n.ref not in atlas.sole),
+        *((node.ref, taxonomy.term(atlas, node)) for node in kb.nodes("term")),
+    ):
+        made[path_of(ref)] = text
     for kind in indexes.COLUMNS:
         made[path_of(f"{kind}:index")] = indexes.index(atlas, kind)
     for facet in kb.facets.values():

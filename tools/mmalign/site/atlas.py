@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from mmalign.ask import graph, similar, views
-from mmalign.records.kb import AnyNode, KnowledgeBase
+from mmalign.records.kb import AnyNode, KnowledgeBase, entries_of
+from mmalign.records.model import Method
 from mmalign.site.address import address
 from mmalign.site.text import attribute, escape
-from mmalign.vocabulary import COLLECTIONS, KINDS
+from mmalign.vocabulary import COLLECTIONS, KINDS, Json, Kind
 
 FOLDERS = {**COLLECTIONS, "paper": "papers"}
 """Kind -> folder of its pages; a term is at terms/<facet>/<id>."""
@@ -27,15 +28,15 @@ class Atlas:
     def __init__(
         self,
         kb: KnowledgeBase,
-        results: Iterable[dict] = (),
+        results: Iterable[Json] = (),
         scripts: Mapping[str, str] | None = None,
     ):
         self.kb = kb
         self.nodes: dict[str, AnyNode] = {node.ref: node for node in kb.nodes()}
-        self._rows: dict[str, list[dict]] = {}
+        self._rows: dict[str, list[Json]] = {}
         self._neighbours: dict[str, similar.Neighbours] = {}
         self.scripts = dict(scripts or {})
-        self.results: dict[str, list[dict]] = {}
+        self.results: dict[str, list[Json]] = {}
         for result in sorted(results, key=lambda r: (r["method"], r["world"], r["world_version"])):
             self.results.setdefault(result["method"], []).append(result)
 
@@ -47,24 +48,20 @@ class Atlas:
         """
         found = {}
         for paper in self.kb.papers.values():
-            entries = {
-                f"{kind}:{entry.id}": entry
-                for kind, collection in COLLECTIONS.items()
-                for entry in getattr(paper, collection)
-            }
+            entries = {f"{kind}:{entry.id}": entry for kind, entry in entries_of(paper)}
             if len(entries) == 1:
                 ((ref, entry),) = entries.items()
-                if getattr(entry, "own", ()) != ("baseline",):
+                if not (isinstance(entry, Method) and entry.own == ("baseline",)):
                     found[f"paper:{paper.id}"] = ref
         return found
 
-    def rows(self, kind: str) -> list[dict]:
+    def rows(self, kind: Kind) -> list[Json]:
         """The short views of all nodes of a kind."""
         if kind not in self._rows:
             self._rows[kind] = [views.row(self.kb, node) for node in self.kb.nodes(kind)]
         return self._rows[kind]
 
-    def neighbours(self, kind: str) -> similar.Neighbours:
+    def neighbours(self, kind: Kind) -> similar.Neighbours:
         """The entries of a kind, ready to be asked which are nearest to one."""
         if kind not in self._neighbours:
             self._neighbours[kind] = similar.Neighbours(self.rows(kind))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmalign.ask import gaps, views
 from mmalign.errors import UnknownAxis
-from mmalign.records.kb import AnyNode
-from mmalign.records.model import Facet, Paper
+from mmalign.records.kb import EntryNode, entries_of
+from mmalign.records.model import Facet, Method, Paper
 from mmalign.site import charts
 from mmalign.site.address import address
 from mmalign.site.atlas import Atlas, Page
@@ -133,10 +133,12 @@ def _key() -> str:
 
 def main_kind(paper: Paper) -> str:
     """Kind of the first entry of a paper, in the order of kinds; `paper` if it has none."""
-    return next((kind for kind, field in COLLECTIONS.items() if getattr(paper, field)), "paper")
+    return next((kind for kind, _ in entries_of(paper)), "paper")
 
 
-def lanes(atlas: Atlas, papers: Sequence[AnyNode], facet: Facet | None) -> dict[str, list[AnyNode]]:
+def lanes(
+    atlas: Atlas, papers: Sequence[EntryNode[Paper]], facet: Facet | None
+) -> dict[str, list[EntryNode[Paper]]]:
     """Label of a term -> papers with an entry that carries it, in the order of the taxonomy; last
     the papers without any."""
     carried = {node.ref: atlas.kb.facet_values(node, facet.id) if facet else () for node in papers}
@@ -148,7 +150,7 @@ def lanes(atlas: Atlas, papers: Sequence[AnyNode], facet: Facet | None) -> dict[
     return {label: inside for label, inside in found.items() if inside}
 
 
-def _timeline_svg(atlas: Atlas, papers: Sequence[AnyNode], facet: Facet | None) -> str:
+def _timeline_svg(atlas: Atlas, papers: Sequence[EntryNode[Paper]], facet: Facet | None) -> str:
     columns = slots(node.entry for node in papers)
     place, width = {}, LANE_LABEL
     for slot in columns:
@@ -184,7 +186,7 @@ def _timeline_svg(atlas: Atlas, papers: Sequence[AnyNode], facet: Facet | None) 
     return charts.svg((0, 0, width + 22, top), "Papers by month and scenario", inner)
 
 
-def _timeline_table(atlas: Atlas, papers: Sequence[AnyNode], facet: Facet | None) -> str:
+def _timeline_table(atlas: Atlas, papers: Sequence[EntryNode[Paper]], facet: Facet | None) -> str:
     page = Page(atlas, TIMELINE)
     labels = {term.id: term.label for term in facet.terms} if facet else {}
     rows = []
@@ -246,7 +248,12 @@ def coverage(atlas: Atlas) -> str:
     )  # fmt: skip
 
 
-def _coverage(atlas: Atlas, found: dict, methods: Sequence[AnyNode], used: Counter) -> str:
+def _coverage(
+    atlas: Atlas,
+    found: Mapping[tuple[str, str], int],
+    methods: Sequence[EntryNode[Method]],
+    used: Counter[str],
+) -> str:
     page = Page(atlas, COVERAGE)
     facet = atlas.kb.facets.get("benchmark_dimension")
     benchmarks = atlas.kb.benchmarks

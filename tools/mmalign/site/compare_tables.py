@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from mmalign.records.kb import AnyNode, EntryNode
-from mmalign.records.model import Method, Result
+from mmalign.records.kb import EntryNode
+from mmalign.records.model import Dataset, Method, Result
 from mmalign.site import equations, parts
 from mmalign.site.atlas import Atlas, Page, badge
 from mmalign.site.parts import join, section
@@ -80,7 +80,7 @@ def objectives(atlas: Atlas) -> str:
     )
     groups = []
     for term in facet.terms if facet else ():
-        methods = [m for m in kb.methods.values() if m.objective.family == term.id]
+        methods = [n for n in kb.nodes("method") if n.entry.objective.family == term.id]
         if methods:
             groups.append(
                 section(
@@ -106,17 +106,17 @@ def objectives(atlas: Atlas) -> str:
     )
 
 
-def _objectives(page: Page, methods: Iterable[Method]) -> str:
+def _objectives(page: Page, nodes: Iterable[EntryNode[Method]]) -> str:
     rows = []
-    for method in methods:
-        ref = f"method:{method.id}"
+    for node in nodes:
+        method = node.entry
         parent = method.objective.parent
         extends = page.link(f"method:{parent}") if parent else ""
         rows.append(
             [
-                f"<b>{page.link(ref)}</b>",
+                f"<b>{page.link(node.ref)}</b>",
                 f"{equations.block(method.objective.latex)}<small>"
-                f"{parts.objective_place(page.atlas.nodes[ref].paper, method)}</small>",
+                f"{parts.objective_place(node.paper, method)}</small>",
                 f"{extends}<br>{escape(method.objective.difference or '')}",
                 _needs(method),
                 _deviations(page, method),
@@ -185,12 +185,12 @@ def datasets(atlas: Atlas) -> str:
     return _page(DATASETS, "Data sets", lead, *body)
 
 
-def _in_table_2(node: AnyNode) -> bool:
-    place = node.entry.survey or (node.paper.survey if isinstance(node, EntryNode) else None)
+def _in_table_2(node: EntryNode[Dataset]) -> bool:
+    place = node.entry.survey or node.paper.survey
     return place is not None and 2 in place.tables
 
 
-def _dataset(page: Page, node: AnyNode) -> list[str]:
+def _dataset(page: Page, node: EntryNode[Dataset]) -> list[str]:
     data = node.entry
     wrong = [e for e in page.atlas.kb.errata_about(node) if "Table 2" in e.where]
     return [
@@ -250,7 +250,7 @@ def _by_model(found: Iterable[tuple[Method, Result]]) -> list[tuple[Method, Resu
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 
 
-def _direction(metric: str, directions: dict[str, str]) -> str:
+def _direction(metric: str, directions: Mapping[str, str]) -> str:
     """Which way a reported metric is better: that of the benchmark's metric with which its name
     begins. A reduction or change of a metric is another quantity; what is not known has none."""
     said = metric.lower()
@@ -260,7 +260,7 @@ def _direction(metric: str, directions: dict[str, str]) -> str:
     return directions[max(names, key=len)] if names else "none"
 
 
-def _result(page: Page, method: Method, each: Result, directions: dict[str, str]) -> list[str]:
+def _result(page: Page, method: Method, each: Result, directions: Mapping[str, str]) -> list[str]:
     direction = _direction(each.metric, directions)
     change = ""
     if each.baseline_value is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mmalign.site import charts
 from mmalign.site.text import code, escape, table
+from mmalign.vocabulary import Json
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 240, 48, 120, 12, 26
 """Size of a chart and of its margins; lines are named in the right one."""
@@ -13,11 +14,11 @@ EVERY = 10
 """The table has every tenth step."""
 
 
-def chart(data: Mapping) -> str:
+def chart(data: Json) -> str:
     """One metric: a line per row of the result, with its name at its end."""
     lines = data["lines"]
     longest = max(len(line["values"]) for line in lines)
-    values = [value for line in lines for value in line["values"]]
+    values: list[float] = [value for line in lines for value in line["values"]]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
 
@@ -58,7 +59,7 @@ def _apart(ends: Sequence[float], gap: float = 13) -> list[float]:
     return [placed[place] for place in range(len(ends))]
 
 
-def _numbers(data: Mapping) -> str:
+def _numbers(data: Json) -> str:
     lines = data["lines"]
     longest = max(len(line["values"]) for line in lines)
     steps = [step for step in range(1, longest + 1) if step == 1 or step % EVERY == 0]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from mmalign.records.kb import AnyNode
+from mmalign.records.kb import EntryNode, entries_of
+from mmalign.records.model import Benchmark, Dataset, Framework, ModelEntry, Paper, Size
 from mmalign.site import parts
 from mmalign.site.atlas import Atlas, Page, badge, path_of
 from mmalign.site.parts import bullets, facts, join, section
 from mmalign.site.text import code, escape, front_matter, linked, number, shown_url, table
 from mmalign.vocabulary import COLLECTIONS, LABELS
 
+Resource = Dataset | Benchmark | ModelEntry | Framework
+"""What can be had somewhere, under a licence."""
 
-def paper(atlas: Atlas, node: AnyNode) -> str:
+
+def paper(atlas: Atlas, node: EntryNode[Paper]) -> str:
     page, record = Page(atlas, path_of(node.ref)), node.entry
     place = "not cited there" if record.beyond_survey else parts.survey_place(record.survey)
     introduced = [
         f"{badge(LABELS[kind][0], kind)} {page.link(f'{kind}:{entry.id}')}: {escape(entry.summary)}"
-        for kind, collection in COLLECTIONS.items()
-        for entry in getattr(record, collection)
+        for kind, entry in entries_of(record)
     ]
     return join(
         front_matter(record.title, record.summary, hide=["navigation"]),
@@ -42,7 +45,7 @@ def paper(atlas: Atlas, node: AnyNode) -> str:
     )
 
 
-def dataset(atlas: Atlas, node: AnyNode) -> str:
+def dataset(atlas: Atlas, node: EntryNode[Dataset]) -> str:
     data = node.entry
     return _entry(
         atlas,
@@ -58,7 +61,7 @@ def dataset(atlas: Atlas, node: AnyNode) -> str:
     )
 
 
-def benchmark(atlas: Atlas, node: AnyNode) -> str:
+def benchmark(atlas: Atlas, node: EntryNode[Benchmark]) -> str:
     entry = node.entry
     better = {"higher": "higher is better", "lower": "lower is better", "none": "neither way"}
     metrics = table(
@@ -81,12 +84,12 @@ def benchmark(atlas: Atlas, node: AnyNode) -> str:
     )
 
 
-def model(atlas: Atlas, node: AnyNode) -> str:
+def model(atlas: Atlas, node: EntryNode[ModelEntry]) -> str:
     sizes = [("Sizes", escape(", ".join(node.entry.sizes)))]
     return _entry(atlas, node, sizes, [("starts_from", "Methods that start from it")])
 
 
-def framework(atlas: Atlas, node: AnyNode) -> str:
+def framework(atlas: Atlas, node: EntryNode[Framework]) -> str:
     page = Page(atlas, path_of(node.ref))
     rows = [row for name, row in runs_in(page) if name.lower() in (node.id, node.name.lower())]
     offered = table(["Method", "Version", "Setting", "The paper's objective?"], rows)
@@ -106,16 +109,21 @@ def runs_in(page: Page) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _size(size) -> str:
+def _size(size: Size | None) -> str:
     return "" if size is None else linked(size.text + (f" ({size.source})" if size.source else ""))
 
 
-def _entry(atlas: Atlas, node: AnyNode, own: list, relations: list, *sections: str) -> str:
+def _entry(
+    atlas: Atlas,
+    node: EntryNode[Resource],
+    own: list[tuple[str, str]],
+    relations: list[tuple[str, str]],
+    *sections: str,
+) -> str:
     page, entry, record = Page(atlas, path_of(node.ref)), node.entry, node.paper
     facets = [
         (escape(facet.label), page.chips(node, facet.id)) for facet in atlas.kb.facets.values()
     ]
-    licence, location = getattr(entry, "licence", None), getattr(entry, "location", None)
     sole = f"paper:{record.id}" in atlas.sole
     rows = [
         ("Paper", f"{page.link(f'paper:{record.id}')}<br>{parts.authors(record, 6)}"),
@@ -126,15 +134,15 @@ def _entry(atlas: Atlas, node: AnyNode, own: list, relations: list, *sections: s
         ("Code", parts.code_link(record)),
         *own,
         *facets,
-        ("Licence", escape(licence) if licence else ""),
-        ("Get it", shown_url(location) if location else ""),
+        ("Licence", escape(entry.licence) if entry.licence else ""),
+        ("Get it", shown_url(entry.location) if entry.location else ""),
         ("Also called", parts.names_of(node)),
         ("In the survey", parts.survey_place(entry.survey or record.survey)),
         ("Related", parts.related(page, node)),
         *((label, page.refs(atlas.sources(relation, node.ref))) for relation, label in relations),
         ("Record", parts.record_path(record)),
     ]
-    notes = bullets(escape(note) for note in getattr(entry, "notes", ()))
+    notes = entry.notes if isinstance(entry, (Dataset, Benchmark)) else ()
     return join(
         front_matter(entry.name, entry.summary, hide=["navigation"]),
         page.crumbs((path_of(f"{node.kind}:index"), LABELS[node.kind][1])),
@@ -142,7 +150,7 @@ def _entry(atlas: Atlas, node: AnyNode, own: list, relations: list, *sections: s
         f"{escape(entry.summary)}\n{{ .lead }}",
         facts(rows, "head"),
         *sections,
-        section("Notes", "notes", notes),
+        section("Notes", "notes", bullets(map(escape, notes))),
         parts.errata(page, node),
         parts.similar(page, node) if node.kind in ("dataset", "benchmark") else "",
         parts.citation(record),
@@ -153,7 +161,7 @@ def _entry(atlas: Atlas, node: AnyNode, own: list, relations: list, *sections: s
     )
 
 
-def _reported(atlas: Atlas, node: AnyNode) -> str:
+def _reported(atlas: Atlas, node: EntryNode[Benchmark]) -> str:
     """Numbers that methods report on a benchmark."""
     page, rows = Page(atlas, path_of(node.ref)), []
     for method in atlas.kb.methods.values():
@@ -181,13 +189,3 @@ def _reported(atlas: Atlas, node: AnyNode) -> str:
         "decoding and judges differ from paper to paper, so this is not a ranking.\n{ .note }"
     )
     return section("Reported on it", "reported", table(head, rows), note, search=False)
-
-
-RENDER = {
-    "paper": paper,
-    "dataset": dataset,
-    "benchmark": benchmark,
-    "model": model,
-    "framework": framework,
-}
-"""Kind -> its page."""

@@ -18,7 +18,7 @@ _MARK = re.compile(r"^<!-- mmalign:([a-z-]+)(?: ([a-z0-9! -]+?))? -->$", re.MULT
 def fill(atlas: Atlas, path: str, text: str) -> str:
     """A hand-written page with its marks replaced. ValueError names a mark that is unknown."""
 
-    def replace(match: re.Match) -> str:
+    def replace(match: re.Match[str]) -> str:
         name, argument = match.groups()
         if name not in FRAGMENTS:
             known = ", ".join(sorted(FRAGMENTS))

@@ -13,6 +13,7 @@ from mmalign.records.kb import AnyNode
 from mmalign.records.model import Facet, Paper
 from mmalign.site.address import address
 from mmalign.site.atlas import Atlas, Page, badge
+from mmalign.site.network import first_seen
 from mmalign.site.parts import bullets, join, severity
 from mmalign.site.text import escape, table
 
@@ -189,8 +190,8 @@ def newest(page: Page, number: str | None) -> str:
 
 def month(paper: Paper) -> str:
     """`March 2025` of arXiv 2503.14504."""
-    year, number = int(paper.arxiv[:2]), int(paper.arxiv[2:4])
-    return f"{MONTHS[number - 1]} {2000 + year}"
+    year, number = first_seen(paper)
+    return f"{MONTHS[number - 1]} {year}"
 
 
 def latest_errata(page: Page, number: str | None) -> str:

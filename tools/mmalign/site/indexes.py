@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from mmalign.records.kb import AnyNode
+from collections.abc import Callable
+
+from mmalign.records.kb import entries_of
 from mmalign.site import entries, lab, parts
 from mmalign.site.atlas import Atlas, Page, badge, path_of
 from mmalign.site.parts import join
 from mmalign.site.text import escape, front_matter, table
-from mmalign.vocabulary import COLLECTIONS, KINDS, LABELS, SEVERITIES
+from mmalign.vocabulary import KINDS, LABELS, SEVERITIES, Kind
 
 LEADS = {
     "method": "Every catalogued alignment method: what it is for, who judges its data, and which "
@@ -20,10 +22,13 @@ LEADS = {
 }
 
 
-def index(atlas: Atlas, kind: str) -> str:
+Table = tuple[list[str], list[list[str]]]
+"""Heads, and rows of cells that are HTML already."""
+
+
+def index(atlas: Atlas, kind: Kind) -> str:
     page = Page(atlas, path_of(f"{kind}:index"))
-    nodes = list(atlas.kb.nodes(kind))
-    head, rows = COLUMNS[kind](page, nodes)
+    head, rows = COLUMNS[kind](page)
     # Facet columns are shut out of the search: their words would find every index first.
     body = f'<div class="listing" markdown>\n\n{table(head, rows)}\n\n</div>' if rows else ""
     return join(
@@ -51,12 +56,12 @@ def _siblings(page: Page, kind: str) -> str:
     return " · ".join(shown) + "\n{ .crumbs data-search-exclude }"
 
 
-def _methods(page: Page, nodes: list[AnyNode]):
+def _methods(page: Page) -> Table:
     facets = ("scenario", "objective_family", "annotation", "pair_difference")
-    facets = [facet for facet in facets if facet in page.atlas.kb.facets]
-    head = ["Method", "Year", *(escape(page.atlas.kb.facets[f].label) for f in facets), "Has"]
+    known = [facet for facet in facets if facet in page.atlas.kb.facets]
+    head = ["Method", "Year", *(escape(page.atlas.kb.facets[f].label) for f in known), "Has"]
     rows = []
-    for node in nodes:
+    for node in page.atlas.kb.nodes("method"):
         has = [
             badge("code") if node.paper.code else "",
             badge("script") if node.entry.reference_impl else "",
@@ -66,20 +71,21 @@ def _methods(page: Page, nodes: list[AnyNode]):
             [
                 f"<b>{page.link(node.ref)}</b>",
                 str(node.paper.year),
-                *(page.chips(node, facet) for facet in facets),
+                *(page.chips(node, facet) for facet in known),
                 f'<span class="has">{" ".join(filter(None, has))}</span>',
             ]
         )
     return head, rows
 
 
-def _papers(page: Page, nodes: list[AnyNode]):
+def _papers(page: Page) -> Table:
     rows = []
-    for node in sorted(nodes, key=lambda each: (-each.entry.year, each.entry.title.lower())):
+    for node in sorted(
+        page.atlas.kb.nodes("paper"), key=lambda each: (-each.entry.year, each.entry.title.lower())
+    ):
         made = [
             page.link(f"{kind}:{entry.id}", classes=f"kind {kind}")
-            for kind, collection in COLLECTIONS.items()
-            for entry in getattr(node.entry, collection)
+            for kind, entry in entries_of(node.entry)
         ]
         rows.append(
             [
@@ -92,9 +98,9 @@ def _papers(page: Page, nodes: list[AnyNode]):
     return ["Paper", "Year", "Venue", "Contributes"], rows
 
 
-def _datasets(page: Page, nodes: list[AnyNode]):
+def _datasets(page: Page) -> Table:
     rows = []
-    for node in nodes:
+    for node in page.atlas.kb.nodes("dataset"):
         size = node.entry.size_released or node.entry.size_paper
         rows.append(
             [
@@ -109,7 +115,7 @@ def _datasets(page: Page, nodes: list[AnyNode]):
     return ["Dataset", "Size", "Annotation", "Modality", "Licence", "Methods"], rows
 
 
-def _benchmarks(page: Page, nodes: list[AnyNode]):
+def _benchmarks(page: Page) -> Table:
     arrows = {"higher": "↑", "lower": "↓", "none": ""}
     rows = [
         [
@@ -119,12 +125,12 @@ def _benchmarks(page: Page, nodes: list[AnyNode]):
             escape(", ".join(f"{m.name} {arrows[m.direction]}" for m in node.entry.metrics)),
             page.refs(page.atlas.sources("evaluated_on", node.ref)),
         ]
-        for node in nodes
+        for node in page.atlas.kb.nodes("benchmark")
     ]
     return ["Benchmark", "Dimension", "Modality", "Metrics", "Methods"], rows
 
 
-def _models(page: Page, nodes: list[AnyNode]):
+def _models(page: Page) -> Table:
     rows = [
         [
             f"<b>{page.link(node.ref)}</b>",
@@ -133,19 +139,19 @@ def _models(page: Page, nodes: list[AnyNode]):
             escape(node.entry.licence or ""),
             page.refs(page.atlas.sources("starts_from", node.ref)),
         ]
-        for node in nodes
+        for node in page.atlas.kb.nodes("model")
     ]
     return ["Model", "Sizes", "Modality", "Licence", "Methods"], rows
 
 
-def _frameworks(page: Page, nodes: list[AnyNode]):
+def _frameworks(page: Page) -> Table:
     rows = [
         [
             f"<b>{page.link(node.ref)}</b>",
             escape(node.entry.summary),
             escape(node.entry.licence or ""),
         ]
-        for node in nodes
+        for node in page.atlas.kb.nodes("framework")
     ]
     return ["Framework", "What it is", "Licence"], rows
 
@@ -162,7 +168,7 @@ def _offers(page: Page) -> str:
     )
 
 
-COLUMNS = {
+COLUMNS: dict[Kind, Callable[[Page], Table]] = {
     "method": _methods,
     "paper": _papers,
     "dataset": _datasets,

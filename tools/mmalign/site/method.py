@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmalign.records.kb import AnyNode
+from mmalign.records.kb import EntryNode
 from mmalign.records.model import Method, Paper
 from mmalign.site import equations, lab, parts, recipe, script
 from mmalign.site.atlas import Atlas, Page, badge, path_of
@@ -30,7 +30,7 @@ FACETS = (
 SIGNS = {"lower": "lower than", "higher": "higher than", "equal": "the same as"}
 
 
-def render(atlas: Atlas, node: AnyNode) -> str:
+def render(atlas: Atlas, node: EntryNode[Method]) -> str:
     page, method, paper = Page(atlas, path_of(node.ref)), node.entry, node.paper
     return join(
         front_matter(method.name, method.summary, hide=["navigation"], search={"boost": 2}),
@@ -60,7 +60,7 @@ def render(atlas: Atlas, node: AnyNode) -> str:
     )
 
 
-def _head(page: Page, node: AnyNode) -> str:
+def _head(page: Page, node: EntryNode[Method]) -> str:
     method, paper, kb = node.entry, node.paper, page.atlas.kb
     rows = [
         ("Paper", f"{page.link(f'paper:{paper.id}')}<br>{parts.authors(paper, 6)}"),
@@ -320,7 +320,8 @@ def _frameworks(page: Page, method: Method) -> str:
 
 def _lineage(page: Page, method: Method) -> str:
     """Ancestors, the method, and everything that extends it, as a nested list."""
-    methods, ancestors, seen = page.atlas.kb.methods, [], {method.id}
+    methods, seen = page.atlas.kb.methods, {method.id}
+    ancestors: list[str] = []
     parent = method.objective.parent
     while parent and parent not in seen:
         ancestors.insert(0, parent)

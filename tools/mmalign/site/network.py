@@ -12,18 +12,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mmalign.ask import graph
-from mmalign.records.kb import AnyNode
-from mmalign.records.model import Paper
+from mmalign.records.kb import EntryNode
+from mmalign.records.model import Entry, Method, Paper
 from mmalign.site import charts
 from mmalign.site.address import address
 from mmalign.site.atlas import Atlas, Page, path_of
 from mmalign.site.charts import link, mark, number, short, text
 from mmalign.site.parts import join
 from mmalign.site.text import attribute, escape, front_matter, table
-from mmalign.vocabulary import LABELS, kind_of
+from mmalign.vocabulary import ENTRY_KINDS, LABELS, EntryKind, kind_of
 
 PATH = "graph.md"
-LANES = ("dataset", "method", "model", "benchmark")
+LANES: tuple[EntryKind, ...] = ("dataset", "method", "model", "benchmark")
 """Kinds in the picture, from top to bottom: what most edges join lies side by side."""
 
 STARTS_FROM = ("starts_from", "starts from", "is a starting point of")
@@ -49,7 +49,7 @@ def first_seen(paper: Paper) -> tuple[int, int]:
 
 def page(atlas: Atlas) -> str:
     there = Page(atlas, PATH)
-    nodes = [node for node in atlas.nodes.values() if node.kind in LANES]
+    nodes = [n for kind in ENTRY_KINDS if kind in LANES for n in atlas.kb.nodes(kind)]
     edges = drawn_edges(atlas)
     return join(
         front_matter(
@@ -85,7 +85,7 @@ def drawn_edges(atlas: Atlas) -> list[graph.Edge]:
         for model in dict.fromkeys(method.base_models):
             if f"model:{model}" in atlas.nodes:
                 found.append(graph.Edge("starts_from", f"method:{method.id}", f"model:{model}"))
-    seen: set[tuple] = set()
+    seen: set[tuple[object, ...]] = set()
     kept = []
     for edge in found:
         ends = frozenset((edge.source, edge.target))
@@ -123,7 +123,7 @@ class Layout:
     height: float
 
 
-def layout(nodes: Sequence[AnyNode]) -> Layout:
+def layout(nodes: Sequence[EntryNode[Entry]]) -> Layout:
     """A grid: bands of years from left to right, lanes of kinds from top to bottom; in a cell,
     column by column, by month and name."""
     dates = {node.ref: first_seen(node.paper) for node in nodes}
@@ -172,7 +172,9 @@ def year_bands(years: Iterable[int]) -> list[Band]:
     return bands + [Band(year, year, 1) for year in sorted(set(years)) if year >= early]
 
 
-def columns(bands: Sequence[Band], nodes: Sequence[AnyNode], dates: dict) -> list[Band]:
+def columns(
+    bands: Sequence[Band], nodes: Sequence[EntryNode[Entry]], dates: dict[str, tuple[int, int]]
+) -> list[Band]:
     """The bands with columns shared out: each goes to the band that makes the picture lowest."""
     counts = [
         [sum(n.kind == kind and in_band(b, dates[n.ref][0]) for n in nodes) for kind in LANES]
@@ -194,7 +196,7 @@ def columns(bands: Sequence[Band], nodes: Sequence[AnyNode], dates: dict) -> lis
 # --- the graph -----------------------------------------------------------------------------------
 
 
-def picture(atlas: Atlas, nodes: Sequence[AnyNode], edges: Sequence[graph.Edge]) -> str:
+def picture(atlas: Atlas, nodes: Sequence[EntryNode[Entry]], edges: Sequence[graph.Edge]) -> str:
     """The figure: filters, buttons, SVG and the empty card, on one line."""
     plan = layout(nodes)
     order = {node.ref: place for place, node in enumerate(nodes)}
@@ -271,7 +273,7 @@ def _line(edge: graph.Edge, plan: Layout, order: dict[str, int]) -> str:
     )
 
 
-def _node(node: AnyNode, plan: Layout, place: int) -> str:
+def _node(node: EntryNode[Entry], plan: Layout, place: int) -> str:
     x, y = plan.places[node.ref]
     name = text(8, 4, short(node.name, LETTERS))
     inner = f'<path d="{charts.MARKS[node.kind]}"/>{name}'
@@ -280,7 +282,7 @@ def _node(node: AnyNode, plan: Layout, place: int) -> str:
     return link(address(PATH, path_of(node.ref)), title, inner, node.kind, more)
 
 
-def as_table(atlas: Atlas, nodes: Sequence[AnyNode], edges: Sequence[graph.Edge]) -> str:
+def as_table(atlas: Atlas, nodes: Sequence[EntryNode[Entry]], edges: Sequence[graph.Edge]) -> str:
     """One row per entry, with what its lines say in words."""
     said: dict[str, dict[str, list[str]]] = {node.ref: {} for node in nodes}
     for edge in edges:
@@ -303,13 +305,13 @@ STEP, LINE, WIDE = 190, 17, 26
 """Sizes of the tree: a generation, a line, most characters of a name."""
 
 
-def children(atlas: Atlas) -> dict[str | None, list[AnyNode]]:
+def children(atlas: Atlas) -> dict[str | None, list[EntryNode[Method]]]:
     """Method (none: those that extend nothing) -> methods whose objective extends it, by date.
 
     Of those that extend nothing, only those that something extends. A circle hangs nowhere.
     """
     methods = {node.id: node for node in atlas.kb.nodes("method")}
-    found: dict[str | None, list[AnyNode]] = {}
+    found: dict[str | None, list[EntryNode[Method]]] = {}
     for node in sorted(methods.values(), key=lambda n: (*first_seen(n.paper), n.name.lower())):
         parent = node.entry.objective.parent
         found.setdefault(parent if parent in methods else None, []).append(node)
@@ -322,9 +324,12 @@ def lineage(page: Page) -> str:
     below = children(page.atlas)
     if not below[None]:
         return "No objective is recorded as an extension of another."
-    marks, lines, items, deepest, row = [], [], [], 0, 0
+    deepest = row = 0
+    marks: list[str] = []
+    lines: list[str] = []
+    items: list[str] = []
 
-    def hang(node: AnyNode, depth: int) -> float:
+    def hang(node: EntryNode[Method], depth: int) -> float:
         """Draws a method and all below it; returns its height."""
         nonlocal deepest, row
         deepest = max(deepest, depth)

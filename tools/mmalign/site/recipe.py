@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mmalign.records.kb import AnyNode
+from mmalign.records.kb import EntryNode
+from mmalign.records.model import Method
 from mmalign.site.atlas import Page
 from mmalign.site.parts import section
 from mmalign.site.text import escape
@@ -17,14 +18,14 @@ STEPS = (
 """What a box says, and the facet whose terms stand in it."""
 
 
-def flow(page: Page, node: AnyNode) -> str:
+def flow(page: Page, node: EntryNode[Method]) -> str:
     """The picture. It is an ordered list, so that it reads as text, too."""
     boxes = []
     for label, facet in STEPS:
         chips = page.chips(node, facet) if facet in page.atlas.kb.facets else ""
         if not chips:
             continue
-        if facet == "data_source" and getattr(node.entry, "trains_on", ()):
+        if facet == "data_source" and node.entry.trains_on:
             chips += f"<br><small>{page.links('dataset', node.entry.trains_on)}</small>"
         boxes.append(f"<li><b>{escape(label)}</b><span>{chips}</span></li>")
     if len(boxes) < 2:

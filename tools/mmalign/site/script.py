@@ -40,10 +40,11 @@ def terms(source: str) -> list[tuple[str, str, int]]:
     """
     found = []
     for node in ast.parse(source).body:
-        name = getattr(node, "name", None)
-        if name in PARTS:
-            found.append((name, PARTS[name], node.lineno))
-        if name == "loss":
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            continue
+        if node.name in PARTS:
+            found.append((node.name, PARTS[node.name], node.lineno))
+        if node.name == "loss":
             seen = set()
             for each in ast.walk(node):
                 if not isinstance(each, ast.Assign):

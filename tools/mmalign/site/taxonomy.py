@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmalign.ask import views
-from mmalign.records.kb import AnyNode
+from mmalign.records.kb import TermNode
 from mmalign.records.model import Facet
 from mmalign.site import charts, equations, parts
 from mmalign.site.address import address
@@ -16,7 +16,7 @@ OVERVIEW, EXPLORER = "terms/index.md", "explorer.md"
 FIRST = ("scenario", "family", "annotation", "dimension")
 
 
-def term(atlas: Atlas, node: AnyNode) -> str:
+def term(atlas: Atlas, node: TermNode) -> str:
     page, entry, facet = Page(atlas, path_of(node.ref)), node.entry, atlas.kb.facets[node.facet]
     narrower = [each for each in facet.terms if each.parent == entry.id]
     children = [
@@ -56,11 +56,13 @@ def term(atlas: Atlas, node: AnyNode) -> str:
     )
 
 
-def _carriers(page: Page, node: AnyNode, refs: list[str]) -> str:
+def _carriers(page: Page, node: TermNode, refs: list[str]) -> str:
     """One line per entry; the narrower term through which it belongs here is named."""
     lines = []
     for ref in refs:
         carrier = page.atlas.nodes[ref]
+        if isinstance(carrier, TermNode):  # no term carries a term
+            continue
         terms = page.atlas.kb.facet_values(carrier, node.facet)
         below = page.atlas.kb.term_closure(node.facet, node.id)
         through = [each for each in terms if each in below and each != node.id]
