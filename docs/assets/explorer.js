@@ -287,8 +287,11 @@
     },
     async csv() {
       const shown = columns.filter((column) => column.shown);
+      // What a spreadsheet would run as a formula gets an apostrophe, as in mmalign's own CSV.
+      const plainly = (value) => /^[=+\-@\t\n\uff1d\uff0b\uff0d\uff20]/.test(value) && !Number.isFinite(Number(value))
+        ? `'${value}` : value;
       const quote = (value) => /[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value;
-      const line = (values) => values.map((value) => quote(value.trim())).join(",") + "\n";
+      const line = (values) => values.map((value) => quote(plainly(value.trim()))).join(",") + "\n";
       return line(["ref", ...shown.map((column) => column.key)]) + fitting.map((row) =>
         line([row.ref, ...shown.map((column) => cellText(row, column))])).join("");
     },

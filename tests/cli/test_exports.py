@@ -81,6 +81,13 @@ def test_graphml_is_read_back(graph):
     assert len(ids) == len(set(ids)) == graph.number_of_edges()
 
 
+def test_graphml_holds_no_character_that_xml_forbids():
+    graph = networkx.MultiDiGraph()
+    graph.add_node("a", kind="paper", label="a\0b\x1bc\ufffed\ud800e\tf")
+    back = networkx.parse_graphml(graphs.to_graphml(graph))
+    assert back.nodes["a"]["label"] == "a\ufffdb\ufffdc\ufffdd\ufffde\tf"
+
+
 def test_csv_is_read_back(graph):
     rows = list(csv.DictReader(io.StringIO(graphs.to_csv(graph))))
     assert {row["source"] for row in rows} | {row["target"] for row in rows} - {""} == names(graph)
@@ -110,6 +117,18 @@ def test_skos_is_read_by_another_reader(graph, kb):
     assert str(read.value(name, skos.notation)) == "hallucination"
     carriers = {str(s) for s in read.subjects(rdflib.DCTERMS.subject, name)}
     assert "urn:mmalign:method:red-lantern" in carriers
+    # Every scheme names its top concepts, and they name it.
+    top = {(str(s), str(o)) for s, o in read.subject_objects(skos.hasTopConcept)}
+    assert top == {(str(o), str(s)) for s, o in read.subject_objects(skos.topConceptOf)}
+    assert {scheme for scheme, _ in top} == {f"urn:mmalign:facet:{facet}" for facet in kb.facets}
+    # What carries a term has the class of its kind, which is described in the same file.
+    for carrier in set(read.subjects(rdflib.DCTERMS.subject)):
+        kind = read.value(carrier, rdflib.RDF.type)
+        assert str(kind) == "urn:mmalign:kind:" + str(carrier).split(":")[2]
+        assert (kind, rdflib.RDF.type, rdflib.RDFS.Class) in read
+        assert read.value(kind, rdflib.RDFS.label)
+    dataset = rdflib.URIRef("urn:mmalign:kind:dataset")
+    assert read.value(dataset, rdflib.RDFS.subClassOf) == rdflib.DCMITYPE.Dataset
     # Every concept is in a scheme and has a place in it.
     for concept in read.subjects(rdflib.RDF.type, skos.Concept):
         assert read.value(concept, skos.inScheme)
@@ -133,7 +152,7 @@ def test_labels_are_escaped():
     graph = networkx.MultiDiGraph()
     graph.add_node("a", kind="paper", label='say "no" \\ <b> #1\nnext')
     assert r'label="say \"no\" \\ <b> #1\nnext"' in graphs.to_dot(graph)
-    assert 'n0["say #quot;no#quot; \\ #lt;b#gt; #35;1 next"]' in graphs.to_mermaid(graph)
+    assert 'n0["say #34;no#34; #92; #60;b#62; #35;1 next"]' in graphs.to_mermaid(graph)
 
 
 def test_the_graph_command(mm, data, tmp_path):

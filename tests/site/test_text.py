@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
+import yaml
 
 from mmalign.records.read import load
 from mmalign.site import equations, pages
-from mmalign.site.text import escape, external, fence, linked, number, table
+from mmalign.site.text import block_of_code, escape, external, front_matter, linked, number, table
 
 ARXIV = "https://arxiv.org/abs/"
 NASTY = (
@@ -107,11 +109,19 @@ def test_the_heading_is_the_title(nasty, render):
     assert heading.text == NASTY
 
 
-def test_a_fence_cannot_be_closed_from_inside(render):
-    text = "a\n```\n<script>x</script>\n````\nb"
-    found = render(fence(text))
-    assert "script" not in [each.tag for each in found]
+def test_a_block_of_code_is_one_line_that_shows_every_character(render):
+    text = "a\n```\n<script>x</script>\n    ````\u2028b\r\n<div>c</div>"
+    made = block_of_code(text, "latex")
+    assert len(made.splitlines()) == 1
+    found = render(made)
+    assert {each.tag for each in found} <= {"div", "pre", "code", "span"}
     assert next(each for each in found if each.tag == "code").text == " ".join(text.split())
+
+
+def test_front_matter_holds_every_character():
+    title = "\U0001d49fPO \U0001f600 \\ud835\\udc9f \ufffe \"quoted\" 'q': # x"
+    read = yaml.safe_load(front_matter(title).split("---\n")[1])
+    assert html.unescape(read["title"]) == title
 
 
 @pytest.mark.parametrize(

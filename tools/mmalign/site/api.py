@@ -20,7 +20,7 @@ from mmalign.site.address import address_of
 from mmalign.site.atlas import FOLDERS, Atlas
 from mmalign.site.parts import join
 from mmalign.site.text import code, escape, front_matter, table
-from mmalign.vocabulary import KINDS, LABELS
+from mmalign.vocabulary import KINDS, LABELS, Json
 
 PATH = "reference/machine.md"
 SCHEMA = 1
@@ -97,7 +97,7 @@ def files(atlas: Atlas, site_url: str = "") -> dict[str, str]:
     return dict(sorted(made.items()))
 
 
-def listing(kind: str, entries: Iterable[Mapping], **more: object) -> str:
+def listing(kind: str, entries: Iterable[Json], **more: object) -> str:
     """Entries of one kind as JSON, one a line."""
     lines = [json.dumps(entry, ensure_ascii=False) for entry in entries]
     head = {"schema": SCHEMA, "version": __version__, "kind": kind, "count": len(lines), **more}
@@ -105,14 +105,14 @@ def listing(kind: str, entries: Iterable[Mapping], **more: object) -> str:
     return f'{start}, "entries": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
-def _claims(kb: KnowledgeBase) -> list[dict]:
+def _claims(kb: KnowledgeBase) -> list[Json]:
     return [claim for node in kb.nodes("method") for claim in views.claims(node)]
 
 
 def counts(atlas: Atlas) -> dict[str, int]:
     """Kind -> number of entries; also of claims and errata."""
     kb = atlas.kb
-    found = {kind: sum(1 for _ in kb.nodes(kind)) for kind in KINDS}
+    found: dict[str, int] = {kind: sum(1 for _ in kb.nodes(kind)) for kind in KINDS}
     return {**found, "claim": len(_claims(kb)), "erratum": len(kb.errata)}
 
 

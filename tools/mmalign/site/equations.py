@@ -8,7 +8,7 @@ import re
 
 from mmalign.characters import printable
 from mmalign.check.latex import to_mathml
-from mmalign.site.text import fence
+from mmalign.site.text import block_of_code
 
 # Between tags, Markdown would still read these (a bar ends a cell of a table).
 _TEXT = re.compile(r">([^<]+)<")
@@ -63,7 +63,7 @@ def block(latex: str) -> str:
 
 def source(latex: str) -> str:
     """The LaTeX to copy, folded away."""
-    body = fence(latex, "latex")
+    body = block_of_code(latex, "latex")
     return (
         '<details class="source" data-search-exclude markdown>\n<summary>LaTeX</summary>\n\n'
         f"{body}\n\n</details>"

@@ -7,21 +7,31 @@ table is whole. Cells are HTML, since the table goes round Markdown.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mmalign.ask import views
-from mmalign.records.kb import AnyNode
-from mmalign.records.model import Facet, Paper, Term
+from mmalign.records.kb import EntryNode
+from mmalign.records.model import (
+    Benchmark,
+    Dataset,
+    Entry,
+    Facet,
+    Framework,
+    ModelEntry,
+    Paper,
+    Term,
+)
 from mmalign.site import parts
 from mmalign.site.atlas import Atlas, Page, badge
 from mmalign.site.parts import join
-from mmalign.site.text import attribute, escape, front_matter
-from mmalign.vocabulary import KINDS, LABELS
+from mmalign.site.text import attribute, escape, front_matter, web_address
+from mmalign.vocabulary import ENTRY_KINDS, LABELS, Kind
 
 PATH = "explorer.md"
-SHOWN = tuple(kind for kind in KINDS if kind != "term")
+Listed = EntryNode[Entry] | EntryNode[Paper]
+"""What stands in a row."""
+SHOWN: tuple[Kind, ...] = (*ENTRY_KINDS, "paper")
 OPEN = ("scenario", "family", "annotation", "dimension")
 """Facets whose terms are in sight from the start."""
 HAS = {"code": "code", "impl": "script", "results": "reported results", "lab": "lab result"}
@@ -36,7 +46,7 @@ class Column:
     key: str
     label: str
     default: tuple[str, ...]
-    cell: Callable[[AnyNode], str]
+    cell: Callable[[Listed], str]
 
 
 @dataclass(frozen=True)
@@ -60,10 +70,11 @@ class Group:
 
 
 def page(atlas: Atlas) -> str:
-    return render(atlas, [node for kind in SHOWN for node in atlas.kb.nodes(kind)])
+    entries = [node for kind in ENTRY_KINDS for node in atlas.kb.nodes(kind)]
+    return render(atlas, [*entries, *atlas.kb.nodes("paper")])
 
 
-def render(atlas: Atlas, nodes: Sequence[AnyNode]) -> str:
+def render(atlas: Atlas, nodes: Sequence[Listed]) -> str:
     """The page of these nodes, in this order."""
     listed, shown = groups(atlas, nodes), columns(atlas)
     return join(
@@ -87,7 +98,7 @@ def render(atlas: Atlas, nodes: Sequence[AnyNode]) -> str:
 # --- what can be chosen --------------------------------------------------------------------------
 
 
-def groups(atlas: Atlas, nodes: Sequence[AnyNode]) -> list[Group]:
+def groups(atlas: Atlas, nodes: Sequence[Listed]) -> list[Group]:
     """Kinds, what an entry has, and the facets; of terms those that an entry carries."""
     kinds = [Choice(kind, LABELS[kind][1]) for kind in SHOWN]
     found = [
@@ -118,7 +129,7 @@ def in_order(facet: Facet) -> list[Term]:
     return ordered
 
 
-def above(atlas: Atlas, node: AnyNode, facet: Facet) -> list[str]:
+def above(atlas: Atlas, node: Listed, facet: Facet) -> list[str]:
     """Terms that an entry carries on a facet, and all terms above them."""
     parents = {term.id: term.parent for term in facet.terms}
     found: dict[str, None] = {}
@@ -130,7 +141,7 @@ def above(atlas: Atlas, node: AnyNode, facet: Facet) -> list[str]:
     return list(found)
 
 
-def has(atlas: Atlas, node: AnyNode) -> list[str]:
+def has(atlas: Atlas, node: Listed) -> list[str]:
     """Which of `HAS` an entry has; a paper has what its entries have."""
     methods = [m.id for m in node.entry.methods] if isinstance(node.entry, Paper) else []
     if node.kind == "method":
@@ -200,7 +211,7 @@ def numbers(listed: Sequence[Group]) -> dict[tuple[str, str], int]:
 
 
 def table(
-    atlas: Atlas, nodes: Iterable[AnyNode], listed: Sequence[Group], shown: Sequence[Column]
+    atlas: Atlas, nodes: Iterable[Listed], listed: Sequence[Group], shown: Sequence[Column]
 ) -> str:
     """All rows, on one line. `data-n` are the numbers of a row's choices, `data-also` are words to
     find it by that stand in no cell."""
@@ -216,7 +227,7 @@ def table(
         for facet in facets:
             choices += [(views.key(facet), term) for term in above(atlas, node, facet)]
         found = sorted(number[each] for each in choices if each in number)
-        also = [*getattr(node.entry, "aliases", ()), node.id, *node.paper.authors[3:]]
+        also = [*node.aliases, node.id, *node.paper.authors[3:]]
         first, *rest = (column.cell(node) for column in shown)
         rows.append(
             f'<tr data-ref="{node.ref}" data-paper="{node.paper.id}"'
@@ -265,11 +276,11 @@ def columns(atlas: Atlas) -> list[Column]:
     ]
 
 
-def _has(page: Page, node: AnyNode) -> str:
+def _has(page: Page, node: Listed) -> str:
     found = []
     for name in has(page.atlas, node):
         if name == "code":
-            url = html.escape(node.paper.code)
+            url = web_address(node.paper.code or "")
             found.append(f'<a class="badge code" href="{url}">{HAS[name]}</a>')
         elif name == "lab" and node.kind == "method":
             found.append(page.to(f"{page.atlas.path(node.ref)}#lab", HAS[name], "badge results"))
@@ -278,11 +289,18 @@ def _has(page: Page, node: AnyNode) -> str:
     return " ".join(found)
 
 
-def _size(node: AnyNode) -> str:
-    sizes = [getattr(node.entry, f, None) for f in ("size_released", "size_paper", "size")]
-    sizes = [size.text for size in sizes if size]
-    return escape(sizes[0] if sizes else ", ".join(getattr(node.entry, "sizes", ())))
+def _size(node: Listed) -> str:
+    entry = node.entry
+    if isinstance(entry, ModelEntry):
+        return escape(", ".join(entry.sizes))
+    size = entry.size if isinstance(entry, Benchmark) else None
+    if isinstance(entry, Dataset):
+        size = entry.size_released or entry.size_paper
+    return escape(size.text) if size else ""
 
 
-def _licence(node: AnyNode) -> str:
-    return escape(getattr(node.entry, "licence", None) or "")
+def _licence(node: Listed) -> str:
+    entry = node.entry
+    if isinstance(entry, (Dataset, Benchmark, ModelEntry, Framework, Paper)):
+        return escape(entry.licence or "")
+    return ""

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from mmalign.site import curves
 from mmalign.site.atlas import Atlas, Page, badge
 from mmalign.site.parts import join
-from mmalign.site.text import code, escape, fence, number, table
+from mmalign.site.text import block_of_code, code, escape, number, table
+from mmalign.vocabulary import Json
 
 # Quantile 0.975 of Student's t by degrees of freedom (any table of statistics).
 T_975 = (
@@ -46,7 +47,7 @@ def shown(values: Sequence[float | None]) -> str:
     return text if half is None else f"{text} <small>± {half:.{places}f}</small>"
 
 
-def results_table(data: Mapping) -> str:
+def results_table(data: Json) -> str:
     """One table of a result: a row per method or ablation, a column per metric."""
     columns = list(data["columns"])
     rows = []
@@ -63,7 +64,7 @@ def _setting(value: object) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
-def verdicts(page: Page, method: str) -> dict[str, Mapping]:
+def verdicts(page: Page, method: str) -> dict[str, Json]:
     """Claim -> the verdict of the last result that has one."""
     return {
         verdict["claim"]: verdict
@@ -76,14 +77,14 @@ def verdict_badge(verdict: str) -> str:
     return badge(verdict, verdict.replace(" ", "-"))
 
 
-def numbers(verdict: Mapping) -> str:
+def numbers(verdict: Json) -> str:
     return ", ".join(
         f"{code(name)} {number(value) if isinstance(value, (int, float)) else escape(value)}"
         for name, value in verdict["numbers"].items()
     )
 
 
-def report(result: Mapping) -> str:
+def report(result: Json) -> str:
     """One result in full, below the heading of its section."""
     versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
     seeds = result["seeds"]
@@ -105,11 +106,11 @@ def report(result: Mapping) -> str:
         _curves(result),
         join("### Verdicts", table(["Verdict", "Claim", "Numbers"], found)) if found else "",
         "Made by:",
-        fence(result["command"], "bash"),
+        block_of_code(result["command"], "bash"),
     )
 
 
-def _curves(result: Mapping) -> str:
+def _curves(result: Json) -> str:
     """Learning curves, where the result has any."""
     if not result["curves"]:
         return ""
@@ -141,7 +142,7 @@ def overview(atlas: Atlas) -> str:
     return table(["Method", "World", "Seeds", "Verdicts", "Date"], rows)
 
 
-def baselines(results: Iterable[Mapping], world: str) -> str:
+def baselines(results: Iterable[Json], world: str) -> str:
     """Base, SFT and DPO rows of one world, from the first result whose main table has them."""
     for result in results:
         if result["world"] != world:

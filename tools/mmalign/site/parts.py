@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from mmalign.ask.views import paper_summary
 from mmalign.export.bibtex import to_bibtex
-from mmalign.records.kb import AnyNode
+from mmalign.records.kb import AnyNode, TermNode
 from mmalign.records.model import Erratum, Evidence, Method, Paper, Result, SurveyPlace
 from mmalign.site.atlas import Page, badge
 from mmalign.site.text import code, escape, external, linked, shown_url, table
+from mmalign.vocabulary import KINDS
 
 SURVEY = "2503.14504"
 
@@ -75,7 +77,7 @@ def paper_links(paper: Paper) -> str:
     if paper.arxiv:
         found.append(external(f"arXiv {paper.arxiv}", f"https://arxiv.org/abs/{paper.arxiv}"))
     if paper.openreview:
-        url = f"https://openreview.net/forum?id={paper.openreview}"
+        url = f"https://openreview.net/forum?id={quote(paper.openreview, safe='')}"
         found.append(external("OpenReview", url))
     if paper.doi:
         found.append(external("DOI", f"https://doi.org/{paper.doi}"))
@@ -99,13 +101,14 @@ def authors(paper: Paper, most: int = 0) -> str:
 
 
 def names_of(node: AnyNode) -> str:
-    aliases = getattr(node.entry, "aliases", ())
-    return escape(", ".join(aliases)) if aliases else ""
+    return escape(", ".join(node.aliases)) if node.aliases else ""
 
 
 def related(page: Page, node: AnyNode) -> str:
-    kinds = {"kinds": ("paper",)} if node.kind == "paper" else {}
-    refs = [page.atlas.resolve(id_, but=node.ref, **kinds) for id_ in node.entry.related]
+    if isinstance(node, TermNode):
+        return ""
+    kinds = ("paper",) if node.kind == "paper" else KINDS
+    refs = [page.atlas.resolve(id_, kinds, but=node.ref) for id_ in node.entry.related]
     return page.refs(ref for ref in refs if ref)
 
 

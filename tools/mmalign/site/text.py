@@ -17,6 +17,11 @@ _SPECIAL = re.compile(r"[\\`*{}\[\]<>|&~^=$#@]|(?<![^\W_])_|_(?![^\W_])")
 # A paragraph that starts like this would be a list, a rule or an admonition.
 _BLOCK_START = re.compile(r"^([-+:?!/]|\d+[.)](?=\s|$))")
 _CODE = re.compile(r"`([^`]+)`")
+# What ends a line for Markdown, or for Python's splitlines().
+_BREAK = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+# A character beyond the first 65,536 as JSON writes it: two numbers, which YAML takes for two
+# characters.
+_PAIR = re.compile(r"\\u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})")
 
 _REPOSITORY = r"repo:(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<commit>[\w.-]+?))?(?::(?P<path>[^\s,;:]+))?"
 _SOURCE = re.compile(
@@ -61,10 +66,15 @@ def external(label: str, url: str) -> str:
 
     Only links within the site are written in Markdown: those the strict build checks.
     """
+    target = web_address(url)
+    return f'<a class="external" href="{target}">{escape(label)}</a>' if target else escape(label)
+
+
+def web_address(url: str) -> str:
+    """A web address for an HTML attribute; nothing for what is none, such as `javascript:`."""
     if not url.startswith(("https://", "http://")):
-        return escape(label)
-    target = html.escape(quote(url, safe="%/:?#@!$&+,;=~-._"))
-    return f'<a class="external" href="{target}">{escape(label)}</a>'
+        return ""
+    return html.escape(quote(url, safe="%/:?#@!$&+,;=~-._"))
 
 
 def shown_url(url: str) -> str:
@@ -128,11 +138,20 @@ def _arxiv(arxiv: str, section: str | None) -> str:
     return external(shown, f"https://arxiv.org/abs/{arxiv}")
 
 
-def fence(text: str, language: str = "text") -> str:
-    """A code block that its content cannot close."""
-    runs = re.findall(r"`{3,}", text)
-    marks = "`" * max([3, *(len(run) + 1 for run in runs)])
-    return f"{marks}{language}\n{text.rstrip()}\n{marks}"
+def block_of_code(text: str, language: str = "text") -> str:
+    """A block of code in the theme's colours, as HTML on one line.
+
+    Not a fence: its lines would pass through Markdown and through the build's own marks, and a line
+    of a record that looks like a finished block would be taken for one.
+    """
+    from pygments import highlight
+    from pygments.formatters.html import HtmlFormatter
+    from pygments.lexers import get_lexer_by_name
+
+    lexer = get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    coloured: str = highlight(text.rstrip(), lexer, HtmlFormatter(nowrap=True))
+    shown = _BREAK.sub(lambda match: f"&#{ord(match.group()[-1])};", coloured.rstrip("\n"))
+    return f'<div class="highlight"><pre><code>{shown}</code></pre></div>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -152,8 +171,18 @@ def front_matter(title: str, description: str = "", **more: object) -> str:
     values = {"title": html.escape(one_line(title), quote=True)}
     if description:
         values["description"] = html.escape(one_line(description), quote=True)
-    lines = [f"{name}: {json.dumps(value)}" for name, value in (values | more).items()]
+    lines = [f"{name}: {_yaml(value)}" for name, value in (values | more).items()]
     return "---\n" + "\n".join(lines) + "\n---\n"
+
+
+def _yaml(value: object) -> str:
+    """A value as YAML 1.1 on one line, in ASCII."""
+
+    def whole(match: re.Match[str]) -> str:
+        high, low = (int(each, 16) for each in match.groups())
+        return f"\\U{0x10000 + ((high - 0xD800) << 10) + low - 0xDC00:08x}"
+
+    return _PAIR.sub(whole, json.dumps(value))
 
 
 def number(value: float) -> str:
