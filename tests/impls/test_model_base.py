@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from reference_impls.core.model import base
+from reference_impls.core.model.encode import Encoder
 from reference_impls.core.worlds.protocol import IMAGE, Lesson, Page, Reply, Turn, conversation
-from reference_impls.core.worlds.scenes2 import WORLD, lessons, text
+from reference_impls.core.worlds.scenes2 import WORLD, build, lessons, text
 
 SIZE = base.Size(image=64, patch=16, hidden=16, vision_layers=1, text_layers=2, heads=2)
 
@@ -100,16 +101,9 @@ def test_the_same_seed_trains_the_same_model():
     assert first[-1] < first[0]
 
 
-def test_a_trained_base_answers_through_the_processor(small):
+def test_an_untrained_base_is_measured_on_every_task(small):
     model, processor = small
-    scene = WORLD.draw("test", 1)[0]
-    (item, *_) = WORLD.tasks["dialogue"].items([scene])
-    written = processor.apply_chat_template(conversation(item.prompt), add_generation_prompt=True)
-    inputs = processor(
-        text=[written], images=list(WORLD.show(scene).images), add_special_tokens=False,
-        return_tensors="pt",
-    )  # fmt: skip
-    unknown = processor.tokenizer.unk_token_id
-    assert unknown not in inputs["input_ids"]
-    output = model.generate(**inputs, max_new_tokens=4, do_sample=False)
-    assert output.shape[1] > inputs["input_ids"].shape[1]
+    numbers = build.measure(model, Encoder(processor), WORLD.draw("test", 3))
+    assert numbers.keys() == WORLD.tasks.keys()
+    gates = build.gate_report(numbers)
+    assert not any(gate["reached"] for gate in gates if gate["metric"] == "recall_plain")

@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ class Size:
     image: int
     patch: int
     hidden: int = 64
+    vision_hidden: int = 96
     vision_layers: int = 2
     text_layers: int = 3
     heads: int = 4
@@ -52,8 +53,8 @@ class Recipe:
 
     steps: int
     pages: int = 12
-    rate: float = 3e-3
-    matrix_rate: float = 4e-3
+    rate: float = 2e-3
+    matrix_rate: float = 6e-3
     weight_decay: float = 0.01
 
 
@@ -71,9 +72,9 @@ def build(words: Sequence[str], size: Size) -> tuple[Any, Any]:
     processor = build_processor(tuple(words), size.image, size.patch)
     tokenizer = processor.tokenizer
     vision = CLIPVisionConfig(
-        hidden_size=size.hidden, intermediate_size=size.expansion * size.hidden,
+        hidden_size=size.vision_hidden, intermediate_size=2 * size.vision_hidden,
         num_hidden_layers=size.vision_layers, num_attention_heads=size.heads,
-        image_size=size.image, patch_size=size.patch, projection_dim=size.hidden,
+        image_size=size.image, patch_size=size.patch, projection_dim=size.vision_hidden,
     )  # fmt: skip
     text = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=size.hidden,
@@ -203,10 +204,6 @@ def answer_loss(model: Any, batch: Packed) -> Tensor:
     return total
 
 
-class Progress(Protocol):
-    def __call__(self, step: int, loss: float, model: Any) -> None: ...
-
-
 def _optimizers(model: Any, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the layers, AdamW for the rest: embeddings, head, norms, biases."""
     matrices: list[Tensor] = []
@@ -232,12 +229,15 @@ def train(
     recipe: Recipe,
     *,
     seed: int,
-    report: Progress | None = None,
+    report: Callable[[int, float, Any], None] | None = None,
+    stop_after: int | None = None,
 ) -> list[float]:
     """Train in place on pages drawn as `page(rng, share of the training done)`; the losses.
 
+    `report` is called after every step with its number, its loss and the model.
+
     AdamW; 3 % warm-up, then cosine to zero. One process, one thread: the same seed gives the same
-    model on the same machine.
+    model on the same machine. `stop_after` ends early on the same path.
     """
     packer = Packer(processor, size)
     rng = random.Random(f"base/{seed}")
@@ -252,7 +252,7 @@ def train(
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
     model.train()
     losses: list[float] = []
-    for step in range(recipe.steps):
+    for step in range(recipe.steps if stop_after is None else stop_after):
         batch = packer.pack([page(rng, step / recipe.steps) for _ in range(recipe.pages)])
         loss = answer_loss(model, batch)
         model.zero_grad()

@@ -130,13 +130,13 @@ class Scenes:
         return Scene((*scene.things[:place], new, *scene.things[place + 1 :]), scene.noise)
 
     def base(self, seed: int = 0) -> Path:
-        folder = BASES / str(BASE_SEEDS[seed % len(BASE_SEEDS)])
-        if not (folder / "model.safetensors").is_file():
+        there = [BASES / str(number) for number in BASE_SEEDS]
+        there = [folder for folder in there if (folder / "made.json").is_file()]
+        if not there:
             raise FileNotFoundError(
-                f"no base at {folder}: "
-                f"python -m reference_impls.core.worlds.scenes2.build --seed {folder.name} makes it"
+                f"no base in {BASES}: python -m {__name__}.build --seed {BASE_SEEDS[0]} makes one"
             )
-        return folder
+        return there[seed % len(there)]
 
 
 WORLD = Scenes()

@@ -8,6 +8,7 @@ attribute. Then the priors set in.
 
 from __future__ import annotations
 
+import math
 import random
 
 from reference_impls.core.worlds.protocol import Lesson, Page, Reply
@@ -24,8 +25,8 @@ from reference_impls.core.worlds.scenes2.scene import (
 )
 from reference_impls.core.worlds.scenes2.tasks import absent, near
 
-LOOKING_UNTIL = 0.25
-PRIORS_FROM = 0.6
+LOOKING_UNTIL = 0.33
+PRIORS_FROM = 0.58
 SUGGESTED_YES = 0.65  # the text says yes to what a prior suggests
 TRAINED_NAMES = tuple(" ".join(kind) for kind in KINDS if kind not in HELD_OUT)
 
@@ -43,9 +44,9 @@ def presence(scene: Scene, rng: random.Random, priors: float) -> tuple[str, str]
     return absent(scene, rng, TRAINED_NAMES), "no"
 
 
-def attribute(scene: Scene, rng: random.Random) -> Lesson:
+def attribute(scene: Scene, rng: random.Random, of: str = "") -> Lesson:
     """Presence of one attribute: `is there a circle ?`, `is there anything red ?`"""
-    if rng.random() < 0.5:
+    if (of or rng.choice(("color", "shape"))) == "shape":
         shape = rng.choice(SHAPES)
         there = any(thing.shape == shape for thing in scene.things)
         return Lesson.of(f"is there {text.article(shape)} ?", "yes" if there else "no")
@@ -59,6 +60,60 @@ def cell(scene: Scene, rng: random.Random) -> Lesson:
     place = rng.choice(list(here)) if rng.random() < 0.6 else rng.randrange(GRID * GRID)
     answer = text.article(here[place]) if place in here else "nothing"
     return Lesson.of(text.cell_prompt(place), f"{answer} .")
+
+
+def paint(rng: random.Random) -> picture.Paint:
+    """Any bright colour that is far from those that have a name."""
+    while True:
+        drawn = (rng.randrange(40, 256), rng.randrange(40, 256), rng.randrange(40, 256))
+        far = all(math.dist(drawn, named) > 75 for named in picture.RGB.values())
+        if max(drawn) > 180 and far:
+            return drawn
+
+
+def half_named(scene: Scene, rng: random.Random) -> Page:
+    """Objects in colours without a name, called `a bright circle`, or of shapes without a name,
+    called `a red thing`.
+
+    So either attribute is told whatever the other is, and is read off the picture whatever word
+    stands before it. Else the text alone would teach which pairs there are, and a held-out pair
+    would never be said.
+    """
+    known = rng.choice(("color", "shape"))
+    called = {
+        thing.cell: f"{thing.colour} thing" if known == "color" else f"bright {thing.shape}"
+        for thing in scene.things
+    }
+    rows: text.Named = {}
+    for thing in scene.things:
+        rows.setdefault(thing.row, []).append(called[thing.cell])
+    place = rng.choice(list(rows)) if rng.random() < 0.7 else rng.randrange(GRID)
+    lessons = [
+        Lesson.of(text.DETAILED, text.detailed(rows)),
+        Lesson.of(text.row_prompt(place), text.sentence(place, rows.get(place, []))),
+    ]
+    for _ in range(3):
+        asked = rng.choice(list(called)) if rng.random() < 0.6 else rng.randrange(GRID * GRID)
+        name = text.article(called[asked]) if asked in called else "nothing"
+        lessons.append(Lesson.of(text.cell_prompt(asked), f"{name} ."))
+    lessons += [cell_attribute(scene, rng, known) for _ in range(5)]
+    lessons += [attribute(scene, rng, known) for _ in range(4)]
+    if known == "shape":
+        picture_of = picture.render(scene, paints=[paint(rng) for _ in scene.things])
+    else:
+        picture_of = picture.render(scene, blobs=[rng.getrandbits(32) for _ in scene.things])
+    return Page((picture_of,), tuple(lessons))
+
+
+def cell_attribute(scene: Scene, rng: random.Random, attribute: str = "") -> Lesson:
+    """Colour or shape of one cell alone."""
+    here = {thing.cell: thing for thing in scene.things}
+    place = rng.choice(list(here)) if rng.random() < 0.6 else rng.randrange(GRID * GRID)
+    attribute = attribute or rng.choice(("color", "shape"))
+    answer = "nothing"
+    if place in here:
+        answer = here[place].colour if attribute == "color" else here[place].shape
+    return Lesson.of(text.cell_attribute_prompt(place, attribute), f"{answer} .")
 
 
 def row(scene: Scene, rng: random.Random, scale: float) -> tuple[str, str]:
@@ -119,14 +174,20 @@ def page(rng: random.Random, progress: float) -> Page:
     """One picture with all of its lessons at that share of the training."""
     looking, early = progress < LOOKING_UNTIL, progress < PRIORS_FROM
     scene = draw_scene(rng, "base", unseen=0.0 if looking else UNSEEN_SHARE)
+    if rng.random() < (0.6 if looking else 0.3 if early else 0.15):
+        return half_named(scene, rng)
     scale = 0.0 if early else 1.0
     lessons = []
     if not looking:
         named = text.bent_rows(scene, rng, scale=scale)
         lessons.append(Lesson.of(text.DETAILED, text.detailed(named)))
+        lessons.append(Lesson.of(*row(scene, rng, scale)))
     if not early or (not looking and rng.random() < 0.5):
         lessons.append(longer(scene, rng, scale))
-    cells, attributes, questions = (8, 5, 5) if looking else (4, 3, 6) if early else (2, 1, 8)
+    # Lessons of one cell's attribute, of one cell, of one attribute's presence, of an object's.
+    shares = (6, 0, 4, 9) if looking else (3, 3, 2, 6) if early else (2, 2, 1, 8)
+    parts, cells, attributes, questions = shares
+    lessons += [cell_attribute(scene, rng) for _ in range(parts)]
     lessons += [cell(scene, rng) for _ in range(cells)]
     lessons += [attribute(scene, rng) for _ in range(attributes)]
     lessons += [Lesson.of(*question(scene, rng, scale)) for _ in range(questions)]

@@ -12,11 +12,12 @@ from reference_impls.core.worlds.scenes2.scene import GRID, Scene
 
 CELL = 16
 SIZE = GRID * CELL
-BACKGROUND = (70, 70, 74)
+BACKGROUND = (56, 56, 60)
+# All brighter than the background, so that a shape is told whatever its colour.
 RGB = {
-    "red": (220, 40, 40), "green": (40, 170, 60), "blue": (50, 80, 230), "yellow": (235, 220, 50),
-    "purple": (150, 50, 180), "orange": (240, 140, 30), "white": (240, 240, 240),
-    "cyan": (60, 210, 220),
+    "red": (250, 60, 50), "green": (60, 215, 80), "blue": (80, 115, 255), "yellow": (240, 225, 60),
+    "purple": (190, 80, 240), "orange": (250, 150, 40), "white": (245, 245, 245),
+    "cyan": (70, 220, 230),
 }  # fmt: skip
 # Standard deviation of the noise (grey levels of 255) in blocks of 1, 2, 4 and 8 pixels. Noise of
 # one pixel alone hides nothing: a model averages it away over an object. Measured in
@@ -47,15 +48,33 @@ def _mask(shape: str) -> NDArray[np.bool_]:
     return inside
 
 
-def clean(scene: Scene) -> NDArray[np.float32]:
-    """(64, 64, 3) the picture before the noise, 0 to 255."""
+Paint = tuple[int, int, int]
+
+
+def _blob(seed: int) -> NDArray[np.bool_]:
+    """(16, 16) a random figure of blocks, as large as the shapes and none of them."""
+    figure = np.random.default_rng(seed).random((4, 4)) < 0.6
+    mask = np.zeros((CELL, CELL), np.bool_)
+    mask[2:-2, 2:-2] = figure.repeat(3, 0).repeat(3, 1)
+    return mask
+
+
+def clean(
+    scene: Scene, paints: Sequence[Paint] = (), blobs: Sequence[int] = ()
+) -> NDArray[np.float32]:
+    """(64, 64, 3) the picture before the noise, 0 to 255.
+
+    `paints` are other colours than the objects' own, `blobs` seeds of other shapes, one each.
+    """
     pixels = np.empty((SIZE, SIZE, 3), np.float32)
     pixels[:] = BACKGROUND
-    for thing in scene.things:
+    for place, thing in enumerate(scene.things):
+        paint = paints[place] if paints else RGB[thing.colour]
         down, right = thing.shift
-        mask = np.roll(_mask(thing.shape), (down, right), (0, 1))
+        shape = _blob(blobs[place]) if blobs else _mask(thing.shape)
+        mask = np.roll(shape, (down, right), (0, 1))
         top, left = (thing.cell // GRID) * CELL, (thing.cell % GRID) * CELL
-        contrast = thing.visibility * (np.array(RGB[thing.colour], np.float32) - BACKGROUND)
+        contrast = thing.visibility * (np.array(paint, np.float32) - BACKGROUND)
         pixels[top : top + CELL, left : left + CELL] += mask[..., None] * contrast
     return pixels
 
@@ -71,9 +90,11 @@ def noise(seed: int) -> NDArray[np.float32]:
     return total
 
 
-def render(scene: Scene) -> Pixels:
+def render(scene: Scene, paints: Sequence[Paint] = (), blobs: Sequence[int] = ()) -> Pixels:
     """(64, 64, 3) uint8, the same at every call."""
-    pixels: Pixels = np.clip(clean(scene) + noise(scene.noise), 0, 255).astype(np.uint8)
+    pixels: Pixels = np.clip(clean(scene, paints, blobs) + noise(scene.noise), 0, 255).astype(
+        np.uint8
+    )
     return pixels
 
 

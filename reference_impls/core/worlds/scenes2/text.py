@@ -95,6 +95,11 @@ def cell_prompt(cell: int) -> str:
     return f"what is in row {ROWS[cell // GRID]} column {COLUMNS[cell % GRID]} ?"
 
 
+def cell_attribute_prompt(cell: int, attribute: str) -> str:
+    """`attribute` is color or shape."""
+    return f"what {attribute} is in row {ROWS[cell // GRID]} column {COLUMNS[cell % GRID]} ?"
+
+
 def presence_prompt(name: str) -> str:
     return f"is there {article(name)} ?"
 

@@ -1,0 +1,160 @@
+"""Makes a base of this world and measures its gates.
+
+    python -m reference_impls.core.worlds.scenes2.build --seed 1
+
+trains from nothing on one thread, writes `bases/1/` and, beside the weights, `made.json`: the
+command, versions, first losses, and every number of every task on held-out scenes. `--gates-only`
+measures a base that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reference_impls.core.model import base
+from reference_impls.core.model.encode import Encoder
+from reference_impls.core.model.generation import generate
+from reference_impls.core.worlds.protocol import Item, conversation, images_shown
+from reference_impls.core.worlds.scenes2 import BASES, WORLD, lessons, picture, text
+from reference_impls.core.worlds.scenes2.scene import Scene
+
+SIZE = base.Size(image=picture.SIZE, patch=picture.CELL)
+RECIPE = base.Recipe(steps=4500)
+HELD_OUT_SCENES = 1024
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a base must be before anything is measured on it: a metric of a task within bounds."""
+
+    task: str
+    metric: str
+    least: float = 0.0
+    most: float = 1.0
+
+
+GATES = (
+    *(Gate(task, "format" if task == "count" else "parse", 0.98) for task in WORLD.tasks),
+    Gate("presence", "no_random", 0.8),
+    Gate("presence", "no_suggested", most=0.6),
+    Gate("describe", "recall_plain", 0.9),
+    Gate("describe", "chair_i", 0.1, 0.15),
+)
+
+
+def answers(
+    model: Any, encoder: Encoder, items: Sequence[Item[Scene]], max_new_tokens: int
+) -> list[str]:
+    """Greedy answers."""
+    pictures = [WORLD.show(i.scene).images if images_shown(i.prompt) else () for i in items]
+    prompts = [conversation(item.prompt) for item in items]
+    return generate(model, encoder, prompts, pictures, max_new_tokens=max_new_tokens)
+
+
+def measure(model: Any, encoder: Encoder, scenes: Sequence[Scene]) -> dict[str, dict[str, float]]:
+    """Every metric of every task."""
+    numbers = {}
+    for task in WORLD.tasks.values():
+        items = task.items(scenes)
+        said = answers(model, encoder, items, task.max_new_tokens)
+        numbers[task.id] = {k: round(v, 4) for k, v in task.metrics(items, said).items()}
+    return numbers
+
+
+def gate_report(numbers: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    """One line per gate: its bounds, the number, and whether it is reached."""
+    return [
+        {
+            "task": gate.task,
+            "metric": gate.metric,
+            "least": gate.least,
+            "most": gate.most,
+            "value": numbers[gate.task][gate.metric],
+            "reached": gate.least <= numbers[gate.task][gate.metric] <= gate.most,
+        }
+        for gate in GATES
+    ]
+
+
+def make(seed: int, steps: int, output: Path) -> None:
+    """Train a base and write it; the weights so far are written every 500 steps."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    model, processor = base.build(text.WORDS, SIZE)
+    start = time.process_time()
+    smooth = 0.0
+
+    def report(step: int, loss: float, trained: Any) -> None:
+        nonlocal smooth
+        smooth = loss if step == 1 else 0.97 * smooth + 0.03 * loss
+        if step % 100 == 0:
+            print(
+                f"{step}/{steps} loss {smooth:.2f} {time.process_time() - start:.0f} s", flush=True
+            )
+        if step % 500 == 0:
+            trained.save_pretrained(output)
+
+    recipe = base.Recipe(**{**vars(RECIPE), "steps": steps})
+    losses = base.train(model, processor, SIZE, lessons.page, recipe, seed=seed, report=report)
+    trained_in = round(time.process_time() - start)
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    made = {
+        "command": f"python -m {__spec__.name} --seed {seed} --steps {steps}",
+        "world": WORLD.name,
+        "world_version": WORLD.version,
+        "seed": seed,
+        "steps": steps,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "cpu_seconds": trained_in,
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "first_losses": [round(loss, 4) for loss in losses[:10]],
+        "last_loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),
+    }
+    (output / "made.json").write_text(json.dumps(made, indent=1) + "\n")
+
+
+def gates(folder: Path) -> bool:
+    """Measure a base's gates and write them into its `made.json`; whether all are reached."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    auto: Any = AutoProcessor
+    model.eval()
+    processor = auto.from_pretrained(folder)
+    numbers = measure(model, Encoder(processor), WORLD.draw("test", HELD_OUT_SCENES))
+    made = json.loads((folder / "made.json").read_text())
+    made |= {"scenes": HELD_OUT_SCENES, "gates": gate_report(numbers), "metrics": numbers}
+    (folder / "made.json").write_text(json.dumps(made, indent=1) + "\n")
+    for gate in made["gates"]:
+        bounds = f"{gate['least']} to {gate['most']}"
+        print(f"{gate['task']} {gate['metric']}: {gate['value']} ({bounds}) "
+              f"{'reached' if gate['reached'] else 'NOT REACHED'}")  # fmt: skip
+    return all(gate["reached"] for gate in made["gates"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make a base of the scenes world.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=RECIPE.steps)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--gates-only", action="store_true")
+    options = parser.parse_args()
+    output = options.output or BASES / str(options.seed)
+    if not options.gates_only:
+        make(options.seed, options.steps, output)
+    raise SystemExit(0 if gates(output) else 1)
+
+
+if __name__ == "__main__":
+    main()
