@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import json
 import os
 import shlex
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-METHODS = Path(__file__).resolve().parent.parent / "methods"
+from reference_impls.core.method import METHODS, ContractError, Script, load_script, script_names
 
-
-def scripts() -> list[str]:
-    """Names of the scripts there are: the folder is the register."""
-    return sorted(path.stem for path in METHODS.glob("[!_]*.py"))
+if TYPE_CHECKING:
+    from reference_impls.core.worlds.protocol import World
 
 
 def main(file: str) -> None:
@@ -35,8 +34,8 @@ def main(file: str) -> None:
 def run(method: str, arguments: list[str]) -> int:
     """Run a method (its id or its script's name); the exit status. Problems are one line each."""
     name = method.replace("-", "_")
-    if name not in scripts():
-        near = difflib.get_close_matches(name, scripts(), 2)
+    if name not in script_names():
+        near = difflib.get_close_matches(name, script_names(), 2)
         hint = f"; did you mean {' or '.join(n.replace('_', '-') for n in near)}?" if near else ""
         click.echo(f"Error: there is no script for the method '{method}'{hint}", err=True)
         return 2
@@ -71,73 +70,130 @@ def run(method: str, arguments: list[str]) -> int:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--seed", type=int, default=1, show_default=True, help="Of data, sampling, training.")
 @click.option("--steps", type=click.IntRange(1), help="Optimizer steps; else the preset's.")
-@click.option("--pairs", type=click.IntRange(2), help="Images that the lab draws data from.")
+@click.option("--epochs", type=click.FloatRange(0, min_open=True), help="In place of steps.")
+@click.option("--pairs", type=click.IntRange(2), help="Scenes that the lab draws rows from.")
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Else the preset's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Pairs (or prompts) per step, in all.")
 @click.option("--per-device-batch-size", type=click.IntRange(1), help="The rest is accumulated.")
+@click.option("--group-size", type=click.IntRange(2), help="Answers per prompt (reinforcement).")
+@click.option(
+    "--answer-length", type=click.IntRange(1), help="Tokens of a sampled answer, at most."
+)
+@click.option("--temperature", type=click.FloatRange(0, min_open=True), help="Of sampled answers.")
 @click.option("--preset", type=click.Choice(["lab", "paper"]), help="lab; paper with --model.")
 @click.option("--variant", type=click.Choice(["paper", "code", "survey"]), help="Of the objective.")
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a Config value."
 )
+@click.option("--world", "world_name", help="Another world than the method's own (mmalign worlds).")
+@click.option(
+    "--condition",
+    "conditions",
+    multiple=True,
+    metavar="NAME=LEVEL",
+    help="A level of one of the world's conditions (mmalign worlds).",
+)
 @click.option("--model", help="Checkpoint folder or hub id, in place of the lab's base.")
 @click.option("--dataset", help="Preference data, in place of the lab's data step.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32")
+@click.option("--device", help="cpu, cuda or mps.  [default: cpu]")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="What is computed in; weights stay in float32.  [default: the preset's]",
+)
 @click.option("--lora-rank", type=click.IntRange(0), help="Train an adapter; 0 trains all weights.")
+@click.option("--train-vision/--freeze-vision", default=None, help="Else the preset's.")
 @click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time.")
-@click.option("--baselines/--no-baselines", default=True, help="Also train SFT and DPO (GRPO).")
+@click.option(
+    "--stored-reference/--live-reference",
+    default=None,
+    help="Score the reference once before training (default), or at every step.",
+)
+@click.option(
+    "--shared-prefix/--plain-layout",
+    default=None,
+    help="One pass over what views of a row share (default), or one per view.",
+)
+@click.option("--baselines/--no-baselines", default=True, help="Also train the baselines.")
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test", hidden=True)
+@click.option("--scenes", type=click.IntRange(8), hidden=True, help="Held-out scenes.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder; else runs/METHOD-seedN.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.pass_obj
-def command(asked, as_json, **options) -> int:
+def command(asked: tuple[str, list[str]], as_json: bool, **options: Any) -> int:
     """Train and evaluate one method beside its baselines.
 
     Progress goes to stderr, the table (or JSON) to stdout; configuration, versions, metrics of each
-    step, the trained model and the table go into the output folder.
+    step, the trained model and the table go into the output folder. Rate, steps, batch and rows
+    change the method's last stage; everything about the machine holds in all of them.
     """
     name, arguments = asked
     quiet_libraries()
-    script = importlib.import_module(f"reference_impls.methods.{name}")
+    try:
+        script = load_script(name)
+    except ContractError as error:
+        raise click.ClickException(str(error)) from None
+    method = script.method
     preset = options["preset"] or ("paper" if options["model"] else "lab")
-    settings = chosen_settings(script, preset, options)
     cfg = chosen_config(script, options["variant"], options["changes"])
-    check_device(settings.device)
+    changes = chosen_settings(options)
+    check_device(options["device"] or "cpu")
     check_paths(options["model"], options["dataset"])
-    output = options["output"] or Path("runs") / f"{script.RECORD}-seed{settings.seed}"
+    world = chosen_world(script, options["world_name"], options["conditions"])
+    output = options["output"] or Path("runs") / f"{method.record}-seed{options['seed']}"
     make_folder(output, options["resume"])
 
-    from reference_impls.core.experiment import Experiment, versions, write_json
-    from reference_impls.core.interrupt import Interrupted
-    from reference_impls.core.worlds import scenes
+    from reference_impls.bench.experiment import Experiment
+    from reference_impls.core import measure
+    from reference_impls.core.provenance import versions
+    from reference_impls.core.train.callbacks import Interrupted
+    from reference_impls.core.train.checkpoints import OtherRun, write_json
+    from reference_impls.core.train.common import main_process
 
-    configuration = {
-        "method": script.RECORD,
-        "preset": preset,
-        "model": options["model"],
-        "dataset": options["dataset"],
-        "settings": dataclasses.asdict(settings),
-        "config": dataclasses.asdict(cfg),
-        "versions": versions(),
-        "command": shlex.join(["mmalign", "run", script.RECORD, *arguments]),
-    }
-    write_json(output / "config.json", configuration)
+    rows = None
+    if options["dataset"]:
+        from reference_impls.core.data.readers import read_rows
+
+        rows = read_rows(options["dataset"], method.last)
+    experiment = Experiment(
+        script=script, cfg=cfg, preset=preset, changes=changes, world=world, output=output,
+        base=options["model"] or str(world.base(options["seed"])), seed=options["seed"],
+        split=options["split"], resume=options["resume"], baselines=options["baselines"],
+        rows=rows, real_model=options["model"] is not None,
+        scenes=options["scenes"] or measure.SCENES,
+    )  # fmt: skip
+    if main_process():
+        write_json(
+            output / "config.json",
+            {
+                "method": method.record,
+                "preset": preset,
+                "model": options["model"],
+                "dataset": options["dataset"],
+                "world": world.name,
+                "condition": dict(world.levels),
+                "changes": changes,
+                "config": dataclasses.asdict(cfg),
+                "versions": versions(),
+                "command": shlex.join(["mmalign", "run", method.record, *arguments]),
+            },
+        )
     try:
-        result = Experiment(
-            script, cfg, settings, scenes, output, preset, options["model"], options["dataset"],
-            options["resume"], options["baselines"], options["split"],
-        ).run()  # fmt: skip
+        result = experiment.run()
     except Interrupted as stopped:
         click.echo(
             f"{stopped}; go on with the same command and --output {output} --resume", err=True
         )
         return 130
-    write_json(output / "result.json", result)
-    (output / "table.txt").write_text(table(result) + "\n")
-    click.echo(json.dumps(result) if as_json else table(result))
-    click.echo(f"{preset} preset, {result['seconds']} s; files in {output}", err=True)
+    except OtherRun as error:
+        raise click.ClickException(f"--resume: {error}") from None
+    result |= {"dataset": options["dataset"], "device": options["device"] or "cpu"}
+    if main_process():
+        write_json(output / "result.json", result)
+        (output / "table.txt").write_text(table(result) + "\n")
+        click.echo(json.dumps(result) if as_json else table(result))
+        click.echo(f"{preset} preset, {result['seconds']} s; files in {output}", err=True)
     return 0
 
 
@@ -156,19 +212,59 @@ def quiet_libraries() -> None:
     logging.disable_progress_bar()
 
 
-def chosen_settings(script, preset: str, options):
-    """The preset's settings with what the options change."""
-    settings = script.LAB if preset == "lab" else script.PAPER
-    names = [field.name for field in dataclasses.fields(settings)]
-    given = {n: options[n] for n in names if options.get(n) is not None}
-    return dataclasses.replace(settings, **given)
+SETTINGS = {
+    "steps": "steps", "epochs": "epochs", "pairs": "pairs", "learning_rate": "learning_rate",
+    "batch_size": "batch_size", "per_device_batch_size": "per_device_batch_size",
+    "group_size": "group_size", "answer_length": "max_new_tokens", "temperature": "temperature",
+    "device": "device", "dtype": "dtype", "lora_rank": "lora_rank", "train_vision": "train_vision",
+    "gradient_checkpointing": "gradient_checkpointing", "seed": "seed",
+    "stored_reference": "stored_reference", "shared_prefix": "shared_prefix",
+}  # fmt: skip
+"""Option -> field of `TrainSettings` that it changes."""
 
 
-def chosen_config(script, variant: str | None, changes: tuple[str, ...]):
+def chosen_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """What the options change in the preset; an option that was not given changes nothing."""
+    if options["steps"] is not None and options["epochs"] is not None:
+        raise click.UsageError("give --steps or --epochs, not both")
+    given = {
+        field: options[name]
+        for name, field in SETTINGS.items()
+        if options[name] is not None and options[name] is not False
+    }
+    for flag in ("train_vision", "stored_reference", "shared_prefix"):
+        if options[flag] is False:
+            given[flag] = False
+    if options["epochs"] is not None:
+        given["steps"] = None
+    return given
+
+
+def chosen_world(script: Script, name: str | None, conditions: Sequence[str]) -> World[Any]:
+    """The world with the levels that the method asks for and the options change."""
+    from reference_impls.core.worlds.protocol import world
+
+    levels: dict[str, str] = {} if name else dict(script.method.condition)
+    for given in conditions:
+        condition, equals, level = given.partition("=")
+        if not equals:
+            raise click.UsageError(f"--condition wants NAME=LEVEL, not '{given}'")
+        levels[condition] = level
+    try:
+        return world(name or script.method.world).under(levels)
+    except ValueError as error:
+        option = "--condition" if conditions else "--world"
+        raise click.UsageError(f"{option}: {error}") from None
+
+
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+def chosen_config(script: Script, variant: str | None, changes: Sequence[str]) -> Any:
     """The script's Config with `--variant` and `--set` applied."""
-    cfg = script.Config()
+    cfg = script.method.config()
     types = {field.name: type(getattr(cfg, field.name)) for field in dataclasses.fields(cfg)}
-    values = {"variant": variant} if variant else {}
+    values: dict[str, Any] = {"variant": variant} if variant else {}
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:
@@ -176,13 +272,25 @@ def chosen_config(script, variant: str | None, changes: tuple[str, ...]):
         if name not in types:
             near = difflib.get_close_matches(name, types, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(types)}"
-            raise click.UsageError(f"--set: {script.RECORD} has no '{name}'{hint}")
-        try:
-            kind = types[name]
-            values[name] = text.lower() in ("1", "true") if kind is bool else kind(text)
-        except ValueError:
-            raise click.UsageError(f"--set {name}: '{text}' is no {types[name].__name__}") from None
+            raise click.UsageError(f"--set: {script.method.record} has no '{name}'{hint}")
+        values[name] = _value(name, text.strip(), types[name])
     return dataclasses.replace(cfg, **values)
+
+
+def _value(name: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() in TRUE or text.lower() in FALSE:
+            return text.lower() in TRUE
+        raise click.UsageError(f"--set {name}: '{text}' is not true or false")
+    if name == "variant":
+        raise click.UsageError("--set variant: use --variant")
+    try:
+        value = kind(text)
+    except ValueError:
+        raise click.UsageError(f"--set {name}: '{text}' is not {kind.__name__}") from None
+    if isinstance(value, float) and not value - value == 0:
+        raise click.UsageError(f"--set {name}: '{text}' is not a finite number")
+    return value
 
 
 def check_device(device: str) -> None:
@@ -227,7 +335,7 @@ def make_folder(output: Path, resume: bool) -> None:
         raise click.UsageError(f"--output: cannot write to '{output}': {reason}") from None
 
 
-def table(result: dict) -> str:
+def table(result: dict[str, Any]) -> str:
     """The rows of a result in aligned columns."""
     rows = result["rows"]
     columns = list(dict.fromkeys(key for row in rows.values() for key in row))

@@ -148,6 +148,8 @@ class Stage:
 
     data: rows, from the drawn world and the models of the lab; a real dataset takes its place.
     lab, paper: rate, steps, batch and number of rows in the lab and as the paper has them.
+    read: a record of a real dataset, its images opened, as a row; the published layouts of
+      preference data are known without it.
     start: the checkpoint that is trained. reference: the frozen one (`start` of the stage by
     default, which is what a reference is for in every paper that does not say otherwise).
     """
@@ -156,6 +158,7 @@ class Stage:
     lab: TrainSettings
     paper: TrainSettings
     name: str = "train"
+    read: Callable[[Row], Row] | None = None
     start: Checkpoint = "previous"
     reference: Literal["start", "base", "none"] = "start"
 
@@ -164,6 +167,7 @@ class Stage:
     def check(self, config: Config) -> None:
         """Raises ContractError where a hook does not take what it will be given."""
         _takes("data", self.data, 2)
+        _takes("read", self.read, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +224,9 @@ class GroupStage(Stage):
     keep: `(rewards (prompts, group), cfg)` -> (prompts,) bool: whose groups are trained on.
     weights: `(answer, cfg)` -> one number per token: `weights` of the loss (thought tokens).
     updates: optimizer steps per batch of samples.
-    true_answers: worked answers for the SFT baseline.
+
+    A row has `answer`, the truth that rewards compare with, and may have `worked`: a full answer,
+    which the SFT baseline imitates.
     """
 
     rewards: Mapping[str, Reward] | Callable[[Config], Mapping[str, Reward]]
@@ -231,7 +237,6 @@ class GroupStage(Stage):
     keep: Callable[[Tensor, Config], Tensor] | None = None
     weights: Callable[[Answer, Config], Sequence[float]] | None = None
     updates: int = 1
-    true_answers: Callable[[Lab], Sequence[str]] | None = None
 
     trainer: ClassVar[Trainer] = "groups"
 

@@ -21,9 +21,19 @@ class Scores:
     mask: Tensor
     weights: Tensor | None = None
 
+    def reference(self) -> Tensor:
+        """(B, T) log-probabilities under the reference. Raises ValueError where none scored it."""
+        if self.ref_logps is None:
+            raise ValueError("this objective needs a reference, and no reference scored this view")
+        return self.ref_logps
+
+    def log_ratios(self) -> Tensor:
+        """(B, T) log pi_theta(y_t|x) - log pi_ref(y_t|x)."""
+        return self.logps - self.reference()
+
     def log_ratio(self) -> Tensor:
         """(B,) log pi_theta(y|x) - log pi_ref(y|x), summed over response tokens."""
-        return ((self.logps - self.ref_logps) * self.mask).sum(-1)
+        return (self.log_ratios() * self.mask).sum(-1)
 
 
 @dataclass

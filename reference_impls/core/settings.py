@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """Rate, steps, batch and amount of data of one training.
 
-    `steps` wins over `epochs`. `pairs` is the number of images that the lab draws pairs or prompts
-    from. `batch_size` counts pairs (or, in reinforcement, prompts), over all devices.
+    `steps` wins over `epochs`. `pairs` is the number of scenes that the lab draws rows from.
+    `batch_size` counts pairs (in reinforcement: prompts), over all devices and accumulated steps;
+    `per_device_batch_size` counts them in one forward pass. `dtype` is what is computed in; weights
+    are kept in float32 unless an adapter is trained. `stored_reference`: score the reference once
+    before training, so that no second model stays in memory; `shared_prefix`: one pass over what
+    views of a row have in common.
     """
 
     learning_rate: float
@@ -29,8 +34,18 @@ class TrainSettings:
     dtype: str = "float32"
     per_device_batch_size: int | None = None
     lora_rank: int = 0
+    train_vision: bool = True
     gradient_checkpointing: bool = False
+    stored_reference: bool = True
+    shared_prefix: bool = True
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "batch_size", "group_size", "max_new_tokens", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.per_device_batch_size is not None and self.per_device_batch_size < 1:
+            raise ValueError(f"per_device_batch_size is {self.per_device_batch_size}; at least 1")
 
 
 # The lab's common budget. A method's own rate is chosen out of one grid on the validation split
@@ -38,7 +53,7 @@ class TrainSettings:
 LAB_STEPS, LAB_BATCH, LAB_PAIRS = 60, 32, 400
 
 
-def lab(learning_rate: float, **changes) -> TrainSettings:
+def lab(learning_rate: float, **changes: Any) -> TrainSettings:
     """The lab's settings at a learning rate."""
     changes = {"steps": LAB_STEPS, "batch_size": LAB_BATCH, "pairs": LAB_PAIRS} | changes
     return TrainSettings(learning_rate=learning_rate, **changes)

@@ -34,34 +34,28 @@ Official code: thunlp/Muffin@85d72b4b (the trainer that RLHF-V's readme runs)
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from reference_impls.core.command_line import main
-from reference_impls.core.objectives import Variant, reward_metrics
-from reference_impls.core.pairs import row
+from reference_impls.core.lab import Lab
+from reference_impls.core.method import Answer, Expectation, Method, PairStage, Row, Variant
+from reference_impls.core.objective.preference import reward_metrics
+from reference_impls.core.scores import PairBatch, Scores
 from reference_impls.core.settings import TrainSettings, lab
 
-RECORD = "ddpo"
 VIEWS = ("chosen", "rejected")
-LAB = lab(learning_rate=1e-4)  # best of the grid, results/ddpo.json
 PAPER = TrainSettings(
     learning_rate=5e-7,  # section 4.1
     epochs=7,  # section 4.1
     batch_size=32,  # section 4.1
     warmup_ratio=0.1,  # appendix, implementation details
 )
-ABLATIONS = {"no segment weight": {"gamma": 1.0}}
-EXPECTATIONS = (
-    ("better-than-dpo", "DDPO hallucinates less than DPO on the same corrections.",
-     "chair_i", "lower", "ddpo", "dpo", "best"),
-    ("segment-weight-helps", "Without the weight on corrected segments it hallucinates more.",
-     "chair_i", "higher", "no segment weight", "ddpo", "best"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,22 +68,18 @@ class Config:
     variant: Variant = "paper"
 
 
-def make_pairs(world, policy, annotators, cfg: Config) -> list[dict]:
-    """The policy's description, and the same one corrected; answers without a correction are left
-    out."""
-    prompts = [world.rules.CAPTION_PROMPT] * len(world.scenes)
-    answers = policy.answer(prompts, world.images, temperature=1.0)
-    corrected = [
-        annotators.human.correct(scene, answer)
-        for scene, answer in zip(world.scenes, answers, strict=True)
-    ]
-    return [
-        row(image, prompt, chosen=better, rejected=answer)
-        for image, prompt, better, answer in zip(
-            world.images, prompts, corrected, answers, strict=True
-        )
-        if better != answer
-    ]
+def corrected_pairs(lab: Lab, cfg: Config) -> list[Row]:
+    """The policy's answer, and the same one corrected by a human; equal ones are left out."""
+    answers = lab.answer()
+    corrected = lab.annotator("human").correct(lab.items, lab.media, answers)
+    rows = []
+    for place, (better, answer) in enumerate(zip(corrected, answers, strict=True)):
+        if better == answer:
+            lab.tally.count("nothing corrected")
+        else:
+            lab.tally.count("corrected")
+            rows.append(lab.pair(place, chosen=better, rejected=answer))
+    return rows
 
 
 def marks(chosen: list[int], rejected: list[int], cfg: Config) -> tuple[list[int], list[int]]:
@@ -106,7 +96,7 @@ def marks(chosen: list[int], rejected: list[int], cfg: Config) -> tuple[list[int
     return changed
 
 
-def _unmark_one_sided(blocks, chosen: list[int], rejected: list[int]) -> None:
+def _unmark_one_sided(blocks: list[Match], chosen: list[int], rejected: list[int]) -> None:
     """The official code's rule: a span with nothing opposite it is not marked."""
     a = b = 0
     ends = [(block.a, block.b, block.size) for block in blocks] + [(len(chosen), len(rejected), 0)]
@@ -116,14 +106,29 @@ def _unmark_one_sided(blocks, chosen: list[int], rejected: list[int]) -> None:
         a, b = next_a + size, next_b + size
 
 
-def weighted_log_ratio(scores, cfg: Config) -> Tensor:
+def token_weights(
+    row: Row, answers: Mapping[str, Answer], cfg: Config
+) -> dict[str, dict[str, Sequence[float]]]:
+    """`weights` of both views: 1 on the tokens that the correction changed."""
+    chosen, rejected = marks(answers["chosen"].ids, answers["rejected"].ids, cfg)
+    return {"weights": {"chosen": chosen, "rejected": rejected}}
+
+
+def weighted_log_ratio(scores: Scores, cfg: Config) -> Tensor:
     """(B,) log-ratio with gamma on marked tokens; divided by N unless as in the official code."""
-    weights = scores.mask * torch.where(scores.weights > 0, cfg.gamma, 1.0).to(scores.logps.dtype)
-    total = (weights * (scores.logps - scores.ref_logps)).sum(-1)
+    weights = scores.mask * torch.where(marked(scores), cfg.gamma, 1.0).to(scores.logps.dtype)
+    total = (weights * scores.log_ratios()).sum(-1)
     return total if cfg.variant == "code" else total / weights.sum(-1).clamp(min=1)
 
 
-def loss(batch, cfg: Config):
+def marked(scores: Scores) -> Tensor:
+    """(B, T) whether a token was changed. Raises ValueError where nobody marked any."""
+    if scores.weights is None:
+        raise ValueError("this objective needs `weights`: 1 on the corrected tokens")
+    return scores.weights > 0
+
+
+def loss(batch: PairBatch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """(B,) losses. `weights` of both views: 1 on corrected tokens."""
     chosen, rejected = batch.need("chosen"), batch.need("rejected")
     if cfg.variant == "survey":
@@ -134,22 +139,46 @@ def loss(batch, cfg: Config):
     return losses, reward_metrics(chosen_reward, rejected_reward)
 
 
-def _survey_loss(chosen, rejected, cfg: Config):
+def _survey_loss(chosen: Scores, rejected: Scores, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """Table 1 as far as it can be read: ell(beta D_c) + gamma ell(beta D_u), D over tokens of a
     kind."""
 
-    def ratio(scores, kept):
-        return (scores.mask * kept * (scores.logps - scores.ref_logps)).sum(-1)
+    def ratio(scores: Scores, kept: Tensor) -> Tensor:
+        return (scores.mask * kept * scores.log_ratios()).sum(-1)
 
     losses = torch.zeros_like(chosen.logps[:, 0])
     for changed, factor in ((True, 1.0), (False, cfg.gamma)):
-        kept = [(s.weights > 0).eq(changed).to(s.logps.dtype) for s in (chosen, rejected)]
+        kept = [marked(s).eq(changed).to(s.logps.dtype) for s in (chosen, rejected)]
         there = (chosen.mask * kept[0]).sum(-1) + (rejected.mask * kept[1]).sum(-1) > 0
         margin = cfg.beta * (ratio(chosen, kept[0]) - ratio(rejected, kept[1]))
         losses = losses - factor * logsigmoid(margin) * there
     rewards = cfg.beta * chosen.log_ratio(), cfg.beta * rejected.log_ratio()
     return losses, reward_metrics(*rewards)
 
+
+METHOD = Method(
+    record="ddpo",
+    config=Config,
+    stages=(
+        PairStage(
+            data=corrected_pairs, loss=loss, views=VIEWS, tokens=token_weights, lab=lab(1e-4),
+            paper=PAPER,
+        ),
+    ),
+    condition={"objects": "8"},
+    ablations={"no segment weight": {"gamma": 1.0}},
+    expectations=(
+        Expectation(
+            id="better-than-dpo", text="DDPO hallucinates less than DPO on the same corrections.",
+            metric="chair_i", direction="lower", of="ddpo", against="dpo", primary=True,
+        ),
+        Expectation(
+            id="segment-weight-helps",
+            text="Without the weight on corrected segments it hallucinates more.",
+            metric="chair_i", direction="higher", of="no segment weight", against="ddpo",
+        ),
+    ),
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(__file__)

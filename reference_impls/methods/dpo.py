@@ -9,8 +9,8 @@ Own: the objective. In the lab it is the second row of every table, trained on t
 pairs.
 
 Simplifications
-1. Pairs: two sampled answers to each image, ordered by a human of stated error rate; the paper's
-   own tasks are text only.
+1. Pairs: two sampled answers to each image, ordered by a human of stated error; the paper's own
+   tasks are text only.
 2. AdamW, where the paper (appendix B) and the official code train with RMSprop.
 
 Official code: eric-mitchell/direct-preference-optimization@f8b8c0f4:trainers.py#L45-L87 computes
@@ -21,21 +21,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reference_impls.core.command_line import main
-from reference_impls.core.objectives import Variant
-from reference_impls.core.objectives import dpo as loss
-from reference_impls.core.pairs import sampled_pairs
+from reference_impls.core.lab import Lab
+from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
+from reference_impls.core.objective.preference import dpo as loss
 from reference_impls.core.settings import TrainSettings, lab
 
-RECORD = "dpo"
 VIEWS = ("chosen", "rejected")
-LAB = lab(learning_rate=3e-4)  # best of the grid, results/mdpo.json
 PAPER = TrainSettings(
     learning_rate=1e-6,  # appendix B (official config/config.yaml#L51: 5e-7)
     epochs=1,  # official config/config.yaml#L68: n_epochs
     batch_size=64,  # appendix B (official config/config.yaml#L8: 4)
     warmup_ratio=0.05,  # ours: a share, where appendix B warms up over 150 steps
 )
-ABLATIONS: dict[str, dict] = {}
 
 
 @dataclass(frozen=True)
@@ -46,11 +43,23 @@ class Config:
     variant: Variant = "paper"
 
 
-def make_pairs(world, policy, annotators, cfg: Config) -> list[dict]:
-    return sampled_pairs(world, policy, annotators.human)
+def human_pairs(lab: Lab, cfg: Config) -> list[Row]:
+    """Two samples of the policy, ordered by a human."""
+    return lab.sampled_pairs(lab.annotator("human"), lab.answer(), lab.answer())
 
 
-__all__ = ["Config", "loss", "make_pairs"]
+METHOD = Method(
+    record="dpo",
+    config=Config,
+    stages=(PairStage(data=human_pairs, loss=loss, views=VIEWS, lab=lab(3e-4), paper=PAPER),),
+    baselines=("sft",),
+    expectations=(
+        Expectation(
+            id="hallucinates-less", text="DPO lowers the base's CHAIR_i.", metric="chair_i",
+            direction="lower", of="dpo", against="base", primary=True,
+        ),
+    ),
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(__file__)

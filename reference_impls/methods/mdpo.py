@@ -24,18 +24,21 @@ the corrupted image (`variant="survey"`); that asks for the view `rejected_corru
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
+from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from reference_impls.core.command_line import main
-from reference_impls.core.objectives import Variant, implicit_rewards, reward_metrics
-from reference_impls.core.pairs import random_resized_crop, sampled_pairs
+from reference_impls.core.data.images import random_resized_crop
+from reference_impls.core.lab import Lab
+from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
+from reference_impls.core.objective.preference import implicit_rewards, reward_metrics
+from reference_impls.core.scores import PairBatch
 from reference_impls.core.settings import TrainSettings, lab
 
-RECORD = "mdpo"
 VIEWS = ("chosen", "rejected", "chosen_corrupt")
-LAB = lab(learning_rate=3e-4)  # best of the grid, results/mdpo.json
 PAPER = TrainSettings(
     learning_rate=1e-5,  # section 4.1
     epochs=3,  # section 4.1
@@ -43,19 +46,6 @@ PAPER = TrainSettings(
     warmup_ratio=0.1,  # section 4.1
     lora_rank=64,  # section 4.1: LoRA, rank 64, alpha 128
 )
-ABLATIONS = {"no anchor": {"anchor": 0.0}, "no image term": {"image_term": 0.0}}
-EXPECTATIONS = (
-    ("base-hallucinates-less-after-dpo", "DPO at its own best rate lowers the base's CHAIR_i.",
-     "chair_i", "lower", "dpo", "base", "best"),
-    ("the-image-term-is-why", "Without the image term the answer depends less on the image.",
-     "image_sensitivity", "lower", "no image term", "mdpo", "best"),
-    ("dpo-displaces-the-chosen", "At a rate too high, DPO lowers the chosen log-probability.",
-     "chosen_logp", "lower", "dpo", "base", "shared"),
-    ("anchor-holds-the-chosen", "At the same rate mDPO's chosen log-probability lies above DPO's.",
-     "chosen_logp", "higher", "mdpo", "dpo", "shared"),
-    ("without-anchor-it-falls", "At the same rate it lies lower without the anchor than with it.",
-     "chosen_logp", "lower", "no anchor", "mdpo", "shared"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,17 +66,18 @@ def views(cfg: Config) -> tuple[str, ...]:
     return ("chosen", "rejected", "rejected_corrupt") if cfg.variant == "survey" else VIEWS
 
 
-def make_pairs(world, policy, annotators, cfg: Config) -> list[dict]:
-    return sampled_pairs(world, policy, annotators.closed_source_model)
+def rated_pairs(lab: Lab, cfg: Config) -> list[Row]:
+    """Two samples of the policy, ordered by a strong model."""
+    return lab.sampled_pairs(lab.annotator("closed-source-model"), lab.answer(), lab.answer())
 
 
-def prepare(row: dict, rng, cfg: Config) -> dict:
-    """Add the negative image: a small crop, blown up. Also done to the rows of a real dataset."""
+def add_crop(row: Row, rng: random.Random, cfg: Config) -> Row:
+    """Add the negative image: a small crop, blown up."""
     scale = (cfg.smallest_crop, cfg.largest_crop)
     return row | {"negative_images": [random_resized_crop(i, rng, scale) for i in row["images"]]}
 
 
-def loss(batch, cfg: Config):
+def loss(batch: PairBatch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     """(B,) losses; VIEWS, or those of `views(cfg)` in the survey's variant."""
     chosen, rejected = implicit_rewards(batch, cfg.beta)
     corrupt_view = "rejected_corrupt" if cfg.variant == "survey" else "chosen_corrupt"
@@ -103,6 +94,34 @@ def loss(batch, cfg: Config):
         "anchor_term": anchor.detach(),
     }
 
+
+METHOD = Method(
+    record="mdpo",
+    config=Config,
+    stages=(
+        PairStage(
+            data=rated_pairs, loss=loss, views=views, prepare=add_crop, lab=lab(3e-4), paper=PAPER
+        ),
+    ),
+    condition={"prior": "half"},
+    ablations={"no anchor": {"anchor": 0.0}, "no image term": {"image_term": 0.0}},
+    expectations=(
+        Expectation(
+            id="hallucinates-less-than-dpo", text="mDPO hallucinates less than DPO on its pairs.",
+            metric="chair_i", direction="lower", of="mdpo", against="dpo", primary=True,
+        ),
+        Expectation(
+            id="the-image-term-is-why",
+            text="Without the image term hits exceed false alarms by less.",
+            metric="presence", direction="lower", of="no image term", against="mdpo",
+        ),
+        Expectation(
+            id="anchor-holds-the-chosen",
+            text="mDPO's chosen log-probability lies above DPO's.",
+            metric="chosen_logp", direction="higher", of="mdpo", against="dpo",
+        ),
+    ),
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(__file__)

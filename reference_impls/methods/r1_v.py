@@ -37,17 +37,18 @@ Simplifications:
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from reference_impls.core.command_line import main
-from reference_impls.core.objectives import Variant, group_advantages, grpo
+from reference_impls.core.lab import Lab
+from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
+from reference_impls.core.objective.groups import group_advantages, grpo
 from reference_impls.core.settings import TrainSettings, lab
 
-RECORD = "r1-v"
 VIEWS = ()  # no pairs: the policy answers, and rules judge
-LAB = lab(learning_rate=5e-4, steps=80, batch_size=8, pairs=640, group_size=8)
 PAPER = TrainSettings(
     learning_rate=1e-6,  # TRL 0.14.0, trl/trainer/grpo_config.py#L149-L150; not set by R1-V
     steps=100,  # README.md: the checkpoint that its numbers are of
@@ -59,20 +60,6 @@ PAPER = TrainSettings(
     warmup_ratio=0.0,  # TrainingArguments' default
     dtype="bfloat16",  # README.md: --bf16
 )
-ABLATIONS = {"no format reward": {"format_reward": False}, "no KL": {"beta": 0.0}}
-EXPECTATIONS = (
-    ("counts-better", "R1-V counts better than the base.",
-     "counting_accuracy", "higher", "r1-v", "base", "best"),
-    ("beats-sft", "R1-V counts better than SFT on worked answers.",
-     "counting_accuracy", "higher", "r1-v", "sft", "best"),
-    ("format-reward-keeps-the-format", "Without the format reward fewer sampled answers keep it.",
-     "sampled_format_rate", "lower", "no format reward", "r1-v", "best"),
-    ("kl-holds-the-policy", "Without the KL term the policy counts worse.",
-     "counting_accuracy", "lower", "no KL", "r1-v", "best"),
-    ("kl-keeps-the-thought-true", "Without it the thought invents more (asked after a first run).",
-     "thought_chair_i", "higher", "no KL", "r1-v", "best"),
-)  # fmt: skip
-
 INSTRUCTION = (
     "{question}  Output the thinking process in <think> </think> and final answer (number) in "
     "<answer> </answer> tags."
@@ -91,36 +78,30 @@ class Config:
     variant: Variant = "paper"
 
 
-def make_prompts(world, cfg: Config) -> list[dict]:
-    """Counting questions about the scenes of a drawn world, with the true number as `answer`."""
+def counting_prompts(lab: Lab, cfg: Config) -> list[Row]:
+    """Counting questions about the scenes, with the true number as `answer`."""
     return [
-        {
-            "prompt": [{"role": "user", "content": world.rules.COUNT_PROMPT}],
-            "images": [image],
-            "answer": str(len(scene.things)),
-        }
-        for scene, image in zip(world.scenes, world.images, strict=True)
+        lab.prompt(place, answer=final_answer(item.truth), worked=item.truth)
+        for place, item in enumerate(lab.items)
     ]
 
 
-def true_answers(world) -> list[str]:
-    """Worked answers to the same questions, for SFT to imitate."""
-    return [world.rules.count_answer(scene.names) for scene in world.scenes]
+def final_answer(text: str) -> str:
+    """What stands in the answer's tags."""
+    match = re.search(r"<answer>(.*?)</answer>", text, re.DOTALL)
+    return (match.group(1) if match else text).strip()
 
 
-def read_prompts(records) -> list[dict]:
-    """The same from R1-V's published layout: columns `image`, `problem`, `solution`."""
-    return [
-        {
-            "prompt": [{"role": "user", "content": INSTRUCTION.format(question=record["problem"])}],
-            "images": record.get("images") or [record["image"]],
-            "answer": record["solution"],
-        }
-        for record in records
-    ]
+def read_record(record: Row) -> Row:
+    """A prompt from R1-V's published layout: columns `image`, `problem`, `solution`."""
+    return {
+        "prompt": [{"role": "user", "content": INSTRUCTION.format(question=record["problem"])}],
+        "images": record["images"],
+        "answer": str(record["solution"]),
+    }
 
 
-def reward_accuracy(completions: list[str], answers: list[str]) -> list[float]:
+def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
     """1 where the last number of the text, or the text in the answer's tags, is the true answer.
 
     The tags are not required (open_r1/grpo.py#L53-L93): a bare "3" earns the point.
@@ -137,14 +118,14 @@ def reward_accuracy(completions: list[str], answers: list[str]) -> list[float]:
     return [float(right(*pair)) for pair in zip(completions, answers, strict=True)]
 
 
-def reward_format(completions: list[str], answers: list[str] | None = None) -> list[float]:
+def reward_format(completions: Sequence[str], answers: Sequence[str] | None = None) -> list[float]:
     """1 where the whole text is a thought and an answer in tags; both may be empty."""
     return [float(FORMAT.fullmatch(completion) is not None) for completion in completions]
 
 
-def rewards(cfg: Config) -> dict:
+def rewards(cfg: Config) -> dict[str, Reward]:
     """The reward functions; an answer's reward is their sum, 0 to 2."""
-    chosen = {"reward_accuracy": reward_accuracy}
+    chosen: dict[str, Reward] = {"reward_accuracy": reward_accuracy}
     return chosen | {"reward_format": reward_format} if cfg.format_reward else chosen
 
 
@@ -155,13 +136,48 @@ def advantages(rewards: Tensor, cfg: Config) -> Tensor:
 
 def loss(
     logps: Tensor, old_logps: Tensor, ref_logps: Tensor | None, advantages: Tensor, mask: Tensor,
-    cfg: Config, *, values=None, old_values=None, returns=None, weights=None,
+    cfg: Config, *, values: Tensor | None = None, old_values: Tensor | None = None,
+    returns: Tensor | None = None, weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
     """GRPO's loss; all tensors (prompts x group, T). values, returns, weights are not used."""
     if cfg.variant == "code":
         old_logps = logps.detach()
     return grpo(logps, old_logps, ref_logps, advantages, mask, cfg)
 
+
+METHOD = Method(
+    record="r1-v",
+    config=Config,
+    stages=(
+        GroupStage(
+            data=counting_prompts, rewards=rewards, advantages=advantages, loss=loss,
+            read=read_record,
+            lab=lab(5e-4, steps=80, batch_size=8, pairs=640, group_size=8), paper=PAPER,
+        ),
+    ),
+    task="count",
+    baselines=("sft", "grpo"),
+    ablations={"no format reward": {"format_reward": False}, "no KL": {"beta": 0.0}},
+    expectations=(
+        Expectation(
+            id="counts-better", text="R1-V counts better than the base.",
+            metric="accuracy", direction="higher", of="r1-v", against="base", primary=True,
+        ),
+        Expectation(
+            id="beats-sft", text="R1-V counts better than SFT on worked answers.",
+            metric="accuracy", direction="higher", of="r1-v", against="sft",
+        ),
+        Expectation(
+            id="format-reward-keeps-the-format",
+            text="Without the format reward fewer answers keep to the format.",
+            metric="format", direction="lower", of="no format reward", against="r1-v",
+        ),
+        Expectation(
+            id="kl-holds-the-policy", text="Without the KL term the policy counts worse.",
+            metric="accuracy", direction="lower", of="no KL", against="r1-v",
+        ),
+    ),
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(__file__)

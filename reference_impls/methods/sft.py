@@ -15,29 +15,43 @@ has no equation: survey = paper, the mean per answer (as MPO's equation 8)."""
 from __future__ import annotations
 
 from reference_impls.core.command_line import main
-from reference_impls.core.objectives import SftConfig as Config
-from reference_impls.core.objectives import sft as loss
-from reference_impls.core.pairs import sampled_pairs
+from reference_impls.core.lab import Lab
+from reference_impls.core.method import Expectation, Method, PairStage, Row
+from reference_impls.core.objective.preference import SftConfig as Config
+from reference_impls.core.objective.preference import sft as loss
 from reference_impls.core.settings import TrainSettings, lab
 
-RECORD = "sft"
 VIEWS = ("chosen",)
-REFERENCE = False  # nothing in the objective asks for the reference model
-LAB = lab(learning_rate=3e-4)  # best of the grid, results/mdpo.json
 PAPER = TrainSettings(
     learning_rate=5e-7,  # official config/config.yaml#L51: lr, for SFT and DPO alike
     epochs=1,  # official config/config.yaml#L68: n_epochs
     batch_size=64,  # ours: DPO's, appendix B of its paper (official config/config.yaml#L8: 4)
     warmup_ratio=0.05,  # ours: a share, where config/config.yaml#L83 warms up over 150 steps
 )
-ABLATIONS: dict[str, dict] = {}
 
 
-def make_pairs(world, policy, annotators, cfg: Config) -> list[dict]:
-    return sampled_pairs(world, policy, annotators.human)
+def preferred_answers(lab: Lab, cfg: Config) -> list[Row]:
+    """Two samples of the policy, ordered by a human; only the better one is learnt."""
+    return lab.sampled_pairs(lab.annotator("human"), lab.answer(), lab.answer())
 
 
-__all__ = ["Config", "loss", "make_pairs"]
+METHOD = Method(
+    record="sft",
+    config=Config,
+    stages=(
+        PairStage(
+            data=preferred_answers, loss=loss, views=VIEWS, reference="none", lab=lab(3e-4),
+            paper=PAPER,
+        ),
+    ),
+    baselines=(),
+    expectations=(
+        Expectation(
+            id="hallucinates-less", text="SFT on preferred answers lowers the base's CHAIR_i.",
+            metric="chair_i", direction="lower", of="sft", against="base", primary=True,
+        ),
+    ),
+)  # fmt: skip
 
 if __name__ == "__main__":
     main(__file__)

@@ -18,7 +18,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -65,6 +65,11 @@ class Prompt:
     def key(self) -> str:
         """Digest of the tokens and of the images: two prompts with one key are the same input."""
         return digest(json.dumps([self.ids, self.images]).encode())
+
+    def followed_by(self, ids: Sequence[int]) -> Prompt:
+        """The prompt with the first tokens of an answer behind it, to be continued."""
+        columns = {name: [*values, *[0] * len(ids)] for name, values in self.columns.items()}
+        return replace(self, ids=[*self.ids, *ids], columns=columns)
 
 
 def digest(data: bytes) -> str:
@@ -418,6 +423,15 @@ class Encoder:
         start = places[where] - skipped
         return [
             (min(max(a - start, 0), len(text)), min(max(b - start, 0), len(text))) for a, b in spans
+        ]
+
+    def opening(self, messages: Messages, images: Sequence[Image.Image], text: str) -> list[int]:
+        """Tokens of an answer that goes on after `text`: the answer's own, without its ending."""
+        answer = self.answer(messages, images, text)
+        return [
+            number
+            for number, (start, end) in zip(answer.ids, answer.spans, strict=True)
+            if start < end
         ]
 
     # --- sampling --------------------------------------------------------------------------------

@@ -22,9 +22,13 @@ def generate(
     temperature: float | None = None,
     seed: int = 0,
     batch_size: int = 256,
+    begun: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
     """One answer per prompt, without its ending; greedy unless a temperature is given.
+
+    With `begun`, an answer begins with that text (which may be empty) and is continued; its tokens
+    do not count towards `max_new_tokens`.
 
     Prompts are read in batches of like length and answered in the order they were given in. The
     global random state and the model's mode are left as they were, so that sampling an answer does
@@ -35,6 +39,11 @@ def generate(
     device, training = next(model.parameters()).device, model.training
     answers = [""] * len(prompts)
     encoded = [encoder.prompt(*each) for each in zip(prompts, images, strict=True)]
+    heads: list[list[int]] = [[] for _ in encoded]
+    for number, text in enumerate(begun):
+        if text:
+            heads[number] = encoder.opening(prompts[number], images[number], text)
+            encoded[number] = encoded[number].followed_by(heads[number])
     order = sorted(range(len(encoded)), key=lambda number: len(encoded[number].ids))
     options = _options(model, encoder, max_new_tokens, temperature)
     done = 0
@@ -50,7 +59,7 @@ def generate(
                 )
                 written = output[:, inputs["input_ids"].shape[1] :].tolist()
                 for number, ids in zip(numbers, written, strict=True):
-                    answers[number] = encoder.decode(ids)
+                    answers[number] = encoder.decode([*heads[number], *ids])
                 done += len(numbers)
                 if progress is not None:
                     progress(done)

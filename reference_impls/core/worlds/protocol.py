@@ -250,6 +250,10 @@ class World(Protocol[S]):
         """By id; the first one is what methods train on when they name none."""
 
     @property
+    def probes(self) -> tuple[str, ...]:
+        """Tasks that every model is asked besides the one it was trained on."""
+
+    @property
     def conditions(self) -> Mapping[str, Condition]: ...
     @property
     def levels(self) -> Mapping[str, str]:

@@ -70,6 +70,7 @@ class Scenes:
     given: Mapping[str, str] = field(default_factory=dict)
     name: str = "scenes"
     version: int = 2
+    probes: tuple[str, ...] = ("presence",)
     says: str = "coloured shapes in a grid, some hidden by noise, and text that leans on habit"
 
     @property

@@ -1,0 +1,45 @@
+"""What runs share and need not do twice: metrics of the base and of baselines, by content.
+
+A name is made of everything that a number depends on: weights, rows, settings, and the code that
+trains and measures, without its comments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from reference_impls.core import provenance
+from reference_impls.core.train.checkpoints import digest, read_json, write_json
+
+MEASURING = ("measure.py", "data", "worlds", *provenance.TRAINING)
+
+
+def folder() -> Path:
+    """Where numbers are kept between runs: $XDG_CACHE_HOME/mmalign/lab."""
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(root) if os.path.isabs(root) else Path.home() / ".cache"
+    return base / "mmalign" / "lab"
+
+
+def name_of(parts: Mapping[str, Any]) -> str:
+    """A name for numbers that depend on `parts` and on the code that measures."""
+    code = provenance.code_digest(provenance.CORE / name for name in MEASURING)
+    return digest(repr(sorted(parts.items())), code, repr(provenance.versions()))
+
+
+def kept(
+    label: str, parts: Mapping[str, Any], make: Callable[[], dict[str, float]]
+) -> dict[str, float]:
+    """The numbers of that name; made and kept where they are not there yet."""
+    path = folder() / f"{label}-{name_of(parts)}.json"
+    found = read_json(path)
+    if isinstance(found, dict) and all(isinstance(v, (int, float)) for v in found.values()):
+        return found
+    made = make()
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+        write_json(path, made)
+    return made

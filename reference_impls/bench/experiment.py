@@ -1,0 +1,227 @@
+"""One table: the base, the baselines on the same rows, the method, and their held-out metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from reference_impls.bench import cache
+from reference_impls.core import measure
+from reference_impls.core.data.annotators import Workshop
+from reference_impls.core.method import GroupStage, PairStage, Row, Script, load_script
+from reference_impls.core.model.policy import Policy
+from reference_impls.core.stages import Run, model_digest, note, run_stages
+from reference_impls.core.train.pairs import row_digest
+from reference_impls.core.worlds.protocol import Task, World
+
+KEPT_BACK = 64
+"""Rows of a real dataset that are kept back to be scored, at most."""
+
+
+@dataclass
+class Experiment:
+    """Everything that a run needs; `run()` does it.
+
+    rows: a real dataset's, in place of the last stage's data step. changes: settings that options
+    change. baselines: whether they are trained, too.
+    """
+
+    script: Script
+    cfg: Any
+    preset: str
+    changes: dict[str, Any]
+    world: World[Any]
+    output: Path
+    base: str
+    seed: int = 1
+    split: str = "test"
+    resume: bool = False
+    baselines: bool = True
+    rows: Sequence[Row] | None = None
+    real_model: bool = False
+    scenes: int = measure.SCENES
+    workshop: Workshop = field(default_factory=Workshop)
+
+    @property
+    def task(self) -> Task[Any]:
+        """What the method is trained and judged on: its own task, or the world's first."""
+        tasks = self.world.tasks
+        return tasks[self.script.method.task or next(iter(tasks))]
+
+    def run_of(self, script: Script, cfg: Any, output: Path, rows: Sequence[Row] | None) -> Run:
+        """The run of a script in this experiment's world, from its base."""
+        changes = dict(self.changes)
+        if script is not self.script:
+            # A baseline has a rate of its own; budget and batch are the method's.
+            changes.pop("learning_rate", None)
+            stage, own = self.script.method.last, script.method.last
+            mine = stage.lab if self.preset == "lab" else stage.paper
+            same_kind = isinstance(stage, PairStage) == isinstance(own, PairStage)
+            for name in ("pairs", "steps", "epochs", *(("batch_size",) if same_kind else ())):
+                changes.setdefault(name, getattr(mine, name))
+        return Run(
+            script, cfg, self.preset, changes, self.world, self.task, self.base, output, self.seed,
+            "pairs", self.resume, rows, self.workshop,
+        )  # fmt: skip
+
+    def policy_of_base(self, run: Run) -> Policy:
+        """The model before any training."""
+        settings = run.settings(run.script.method.last)
+        return run.policy(self.base, settings)
+
+    # --- evaluation ----------------------------------------------------------------------------
+
+    def held_out(self, base: Policy) -> measure.HeldOutPairs | None:
+        """Pairs that every row of the table is scored on."""
+        if self.rows is not None:
+            kept = min(KEPT_BACK, max(1, len(self.rows) // 10))
+            rows = [self.rows[n] for n in range(len(self.rows) - kept, len(self.rows))]
+            return measure.HeldOutPairs(rows) if "chosen" in rows[0] else None
+        task = self.world.tasks[next(iter(self.world.tasks))]
+        return measure.held_out_pairs(self.world, task, base, self.split)
+
+    def measured(self, policy: Policy, held_out: measure.HeldOutPairs | None) -> dict[str, float]:
+        """Held-out metrics of a model, in lower case."""
+        found: dict[str, float] = {}
+        if self.rows is None:
+            found = measure.behaviour(policy, self.world, self.task, self.split, self.scenes)
+        else:
+            found = self._rewarded(policy)
+        if held_out is not None:
+            found |= held_out.measure(policy)
+        return {name: round(value, 6) for name, value in found.items()}
+
+    def _rewarded(self, policy: Policy) -> dict[str, float]:
+        """Of a real dataset of questions: the mean of each reward over greedy answers."""
+        stage = self.script.method.last
+        if not isinstance(stage, GroupStage) or self.rows is None:
+            return {}
+        kept = min(KEPT_BACK, max(1, len(self.rows) // 10))
+        rows = [self.rows[n] for n in range(len(self.rows) - kept, len(self.rows))]
+        answers = measure.answers_of(policy, rows)
+        truths = [str(row["answer"]) for row in rows]
+        return {
+            name: sum(reward(answers, truths)) / len(answers)
+            for name, reward in stage.rewards_of(self.cfg).items()
+        }
+
+    # --- rows of the table -----------------------------------------------------------------------
+
+    def baseline(
+        self, name: str, rows: Sequence[Row], held_out: measure.HeldOutPairs | None
+    ) -> dict[str, float]:
+        """Metrics of a baseline on the method's rows, kept for the next run on the same."""
+        script = load_script(name)
+        script = self._fitted(script)
+        cfg = script.method.config()
+        given = self._rows_for(script, rows)
+        run = self.run_of(script, cfg, self.output / "baselines" / name, given)
+
+        def make() -> dict[str, float]:
+            note(f"{self.script.method.record}: baseline {name}")
+            return self.measured(run_stages(run), held_out)
+
+        if self.real_model or self.rows is not None:
+            return make()
+        settings = run.settings(script.method.last)
+        parts = {
+            "baseline": name,
+            "config": repr(cfg),
+            "settings": repr(settings),
+            "rows": row_digest(given),
+            "base": model_digest(self.base),
+            **self._judged_by(),
+        }
+        return cache.kept(name, parts, make)
+
+    def _judged_by(self) -> dict[str, Any]:
+        return {
+            "world": self.world.name,
+            "version": self.world.version,
+            "levels": dict(self.world.levels),
+            "task": self.task.id,
+            "split": self.split,
+            "scenes": self.scenes,
+            "seed": self.seed,
+        }
+
+    def _fitted(self, script: Script) -> Script:
+        """A baseline of groups is given the method's first reward."""
+        stage, own = self.script.method.last, script.method.last
+        if not isinstance(stage, GroupStage) or not isinstance(own, GroupStage):
+            return script
+        name, reward = next(iter(stage.rewards_of(self.cfg).items()))
+        fitted = replace(own, rewards={name: reward}, lab=stage.lab, paper=stage.paper)
+        method = replace(script.method, stages=(*script.method.stages[:-1], fitted))
+        return Script(script.name, script.module, method)
+
+    def _rows_for(self, script: Script, rows: Sequence[Row]) -> Sequence[Row]:
+        """The method's rows; worked answers for a baseline of pairs beside groups."""
+        stage = self.script.method.last
+        if not isinstance(stage, GroupStage) or isinstance(script.method.last, GroupStage):
+            return rows
+        answers = [row.get("worked", row.get("answer")) for row in rows]
+        return [
+            {**row, "chosen": [{"role": "assistant", "content": str(answer)}]}
+            for row, answer in zip(rows, answers, strict=True)
+        ]
+
+    def run(self) -> dict[str, Any]:
+        """Train and evaluate; the result in the form of the command line's contract."""
+        began, method = time.monotonic(), self.script.method
+        train = self.rows
+        if self.rows is not None:
+            kept = min(KEPT_BACK, max(1, len(self.rows) // 10))
+            train = _Head(self.rows, len(self.rows) - kept)
+        run = self.run_of(self.script, self.cfg, self.output, train)
+        base = self.policy_of_base(run)
+        held_out = self.held_out(base)
+        note(f"{method.record}: evaluating the base")
+        table: dict[str, dict[str, float]] = {}
+        if self.real_model or self.rows is not None:
+            table["base"] = self.measured(base, held_out)
+        else:
+            parts = {"base": model_digest(self.base), **self._judged_by()}
+            table["base"] = cache.kept("base", parts, lambda: self.measured(base, held_out))
+        note(f"{method.record}: training")
+        policy = run_stages(run)
+        own = self.measured(policy, held_out)
+        for name in method.baselines if self.baselines else ():
+            table[name] = self.baseline(name, run.last_rows, held_out)
+        table[method.record] = own
+        return {
+            "method": method.record,
+            "world": None if self.rows is not None else self.world.name,
+            "world_version": None if self.rows is not None else self.world.version,
+            "condition": None if self.rows is not None else dict(self.world.levels),
+            "task": None if self.rows is not None else self.task.id,
+            "model": self.base if self.real_model else None,
+            "seed": self.seed,
+            "preset": self.preset,
+            "config": dataclasses.asdict(self.cfg),
+            "data": run.tallies,
+            "seconds": round(time.monotonic() - began, 1),
+            "rows": table,
+        }
+
+
+@dataclass
+class _Head(Sequence[Row]):
+    """The first rows of a dataset, decoded when they are asked for."""
+
+    rows: Sequence[Row]
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[place] for place in range(*number.indices(self.length))]
+        if not 0 <= number < self.length:
+            raise IndexError(number)
+        return self.rows[number]

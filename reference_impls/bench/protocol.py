@@ -1,0 +1,59 @@
+"""The protocol of the bench, fixed beforehand: seeds, one grid for every row, and the budget.
+
+Every row of a table, baselines included, is tuned on the same grid, by the task's `tuned_by` on the
+validation split, with two seeds that are never reported. Ten other seeds report, with bases
+rotated; five more where an interval still straddles what it is compared with.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TUNING_SEEDS = (101, 102)
+REPORTING_SEEDS = tuple(range(1, 11))
+FURTHER_SEEDS = tuple(range(11, 16))
+RATES = (3e-5, 1e-4, 3e-4, 1e-3)
+FACTORS = (1.0, 5.0)
+"""Of the paper's beta."""
+SFT_STEPS = (30, 60)
+HELD_OUT, BLOCKS = 2048, 32
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the grid: settings and config values that it changes."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """How it is written: `learning_rate=0.0001, beta=0.5`."""
+        return ", ".join(f"{n}={v:g}" for n, v in {**self.settings, **self.config}.items())
+
+
+def grid(beta: float | None, trains_on_answers: bool) -> list[Point]:
+    """The points that a row is tuned over.
+
+    beta: the paper's, or None where the objective has none. trains_on_answers: SFT, whose second
+    axis is the number of steps.
+    """
+    if trains_on_answers:
+        pairs = itertools.product(RATES, SFT_STEPS)
+        return [Point({"learning_rate": rate, "steps": steps}) for rate, steps in pairs]
+    if beta is None:
+        return [Point({"learning_rate": rate}) for rate in RATES]
+    return [
+        Point({"learning_rate": rate}, {"beta": beta * factor})
+        for rate, factor in itertools.product(RATES, FACTORS)
+    ]
+
+
+def beyond(best: Point) -> list[Point]:
+    """One point further where the best one lies on the edge of the rates."""
+    rate = best.settings["learning_rate"]
+    further = {RATES[0]: RATES[0] / 3, RATES[-1]: RATES[-1] * 3}.get(rate)
+    return [Point({**best.settings, "learning_rate": further}, best.config)] if further else []

@@ -1,0 +1,1 @@
+"""Rows, who judges them, and where answers come from."""

@@ -1,0 +1,57 @@
+"""What recipes do to pictures: crops, noise, blanks. Pure functions of an image and a stream."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+from PIL import Image
+
+GREY = (128, 128, 128)
+
+
+def random_resized_crop(
+    image: Image.Image, rng: random.Random, scale: tuple[float, float]
+) -> Image.Image:
+    """A random rectangle that keeps `scale` of the area, blown up to the image's size.
+
+    Aspect ratio 3/4 to 4/3, bilinear: torchvision's RandomResizedCrop, without torchvision.
+    """
+    width, height = image.size
+    area, ratio = rng.uniform(*scale) * width * height, rng.uniform(3 / 4, 4 / 3)
+    crop_width = max(1, min(width, round((area * ratio) ** 0.5)))
+    crop_height = max(1, min(height, round((area / ratio) ** 0.5)))
+    left, top = rng.randint(0, width - crop_width), rng.randint(0, height - crop_height)
+    box = (left, top, left + crop_width, top + crop_height)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+
+
+def blank(image: Image.Image, colour: tuple[int, int, int] = GREY) -> Image.Image:
+    """An image of the same size that shows nothing."""
+    return Image.new("RGB", image.size, colour)
+
+
+def diffusion_kept(
+    step: int, steps: int = 1000, first: float = 0.0001, last: float = 0.02
+) -> float:
+    """Share of the signal's variance that a linear diffusion schedule leaves after `step` steps.
+
+    DDPM (Ho et al. 2020, section 4): the product of 1 - beta_t, beta_t evenly from `first` to
+    `last` over `steps`. Raises ValueError for a step outside of the schedule.
+    """
+    if not 0 <= step <= steps:
+        raise ValueError(f"step {step} is outside of a schedule of {steps} steps")
+    kept = 1.0
+    for number in range(step):
+        kept *= 1 - (first + (last - first) * number / (steps - 1))
+    return kept
+
+
+def diffused(image: Image.Image, rng: random.Random, step: int, steps: int = 1000) -> Image.Image:
+    """The image after `step` steps of forward diffusion, on pixel values scaled to [-1, 1]."""
+    kept = diffusion_kept(step, steps)
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float64) / 127.5 - 1
+    noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(pixels.shape)
+    mixed = math.sqrt(kept) * pixels + math.sqrt(1 - kept) * noise
+    return Image.fromarray(np.clip((mixed + 1) * 127.5, 0, 255).round().astype(np.uint8))

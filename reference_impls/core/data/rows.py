@@ -1,0 +1,137 @@
+"""Rows: what is asked, what is shown, and the answers to it; and what the data steps decided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from reference_impls.core.method import Row
+from reference_impls.core.worlds.protocol import Item, Media, Prompt, Task, conversation
+
+
+def said(answer: str) -> list[dict[str, str]]:
+    """An answer as the message that a row's column holds."""
+    return [{"role": "assistant", "content": answer}]
+
+
+def text(messages: Sequence[dict[str, Any]]) -> str:
+    """The words of a conversation's last message."""
+    content = messages[-1]["content"]
+    if isinstance(content, str):
+        return content
+    return " ".join(part["text"] for part in content if part["type"] == "text")
+
+
+def prompt_row(item: Item[Any], media: Media, **more: Any) -> Row:
+    """What is asked about a scene: columns `images`, `prompt`, `item`, and what a method adds."""
+    return {
+        "images": list(media.images),
+        "prompt": conversation(item.prompt),
+        "item": item,
+        **more,
+    }
+
+
+def pair_row(item: Item[Any], media: Media, chosen: str, rejected: str, **more: Any) -> Row:
+    """A prompt with a better and a worse answer: columns `chosen` and `rejected` besides."""
+    return prompt_row(item, media, chosen=said(chosen), rejected=said(rejected), **more)
+
+
+def messages_of(prompt: Prompt) -> list[dict[str, Any]]:
+    """A world's prompt as the messages of a row."""
+    return conversation(prompt)
+
+
+def images_of(row: Row, column: str = "images") -> list[Image.Image]:
+    """The pictures of a row's column; none where there is no such column."""
+    return list(row.get(column) or ())
+
+
+@dataclass
+class Tally:
+    """What a data step decided, rule by rule: printed with the run, shown on the method's page.
+
+    `better` counts pairs in which the chosen answer is truly better (by the task's score), `equal`
+    those of one score. `words` and `parsed` are sums over both sides: how far chosen and rejected
+    differ in length and in grammar.
+    """
+
+    rules: dict[str, int] = field(default_factory=dict)
+    pairs: int = 0
+    better: int = 0
+    equal: int = 0
+    chosen_words: int = 0
+    rejected_words: int = 0
+    chosen_parsed: int = 0
+    rejected_parsed: int = 0
+    judged: int = 0
+
+    def count(self, rule: str, number: int = 1) -> None:
+        """A rule decided so many rows more."""
+        self.rules[rule] = self.rules.get(rule, 0) + number
+
+    def add(self, rows: Iterable[Row], task: Task[Any] | None) -> None:
+        """Look at pairs as they go into training."""
+        for row in rows:
+            if "chosen" not in row or "rejected" not in row:
+                continue
+            chosen, rejected = text(row["chosen"]), text(row["rejected"])
+            self.pairs += 1
+            self.chosen_words += len(chosen.split())
+            self.rejected_words += len(rejected.split())
+            item = row.get("item")
+            if task is None or item is None:
+                continue
+            self.judged += 1
+            gap = task.score(item, chosen) - task.score(item, rejected)
+            self.better += gap > 0
+            self.equal += gap == 0
+            self.chosen_parsed += task.parses(item, chosen)
+            self.rejected_parsed += task.parses(item, rejected)
+
+    def check(self) -> None:
+        """Refuse a set whose two sides differ in grammar only: it teaches to tell them by form.
+
+        Raises ValueError.
+        """
+        if not self.judged:
+            return
+        apart = abs(self.chosen_parsed - self.rejected_parsed) / self.judged
+        if apart > 0.5 and self.better / self.judged < 0.55:
+            raise ValueError(
+                f"chosen and rejected differ in grammar only: {self.chosen_parsed} and "
+                f"{self.rejected_parsed} of {self.judged} parse, chosen is better in {self.better}"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Shares and means, as results keep them."""
+        made: dict[str, Any] = {"pairs": self.pairs, "rules": dict(self.rules)}
+        if self.pairs:
+            made["chosen_words"] = round(self.chosen_words / self.pairs, 3)
+            made["rejected_words"] = round(self.rejected_words / self.pairs, 3)
+        if self.judged:
+            made["truly_better"] = round(self.better / self.judged, 4)
+            made["truly_equal"] = round(self.equal / self.judged, 4)
+            made["chosen_parsed"] = round(self.chosen_parsed / self.judged, 4)
+            made["rejected_parsed"] = round(self.rejected_parsed / self.judged, 4)
+        return made
+
+    def lines(self) -> list[str]:
+        """What the run prints."""
+        made = self.as_dict()
+        found = []
+        if self.rules:
+            found.append("rules: " + ", ".join(f"{n} {c}" for n, c in self.rules.items()))
+        if self.judged:
+            found.append(
+                f"{self.pairs} pairs; chosen truly better in {made['truly_better']:.0%}, equal in "
+                f"{made['truly_equal']:.0%}; words {made['chosen_words']:.1f} and "
+                f"{made['rejected_words']:.1f}; in form {made['chosen_parsed']:.0%} and "
+                f"{made['rejected_parsed']:.0%}"
+            )
+        elif self.pairs:
+            found.append(f"{self.pairs} pairs")
+        return found

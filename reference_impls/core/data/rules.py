@@ -1,0 +1,24 @@
+"""What can be read off an answer by rule: the last number, the content of a tag. No `eval`."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_NUMBER = re.compile(r"(?<![\w.])-?\d{1,30}(?:\.\d{1,30})?(?![\w]|\.\d)")
+
+
+def last_number(text: str) -> Fraction | None:
+    """The last plain number of a text, exactly; None where there is none."""
+    found = _NUMBER.findall(text)
+    return Fraction(found[-1]) if found else None
+
+
+def inside(tag: str, text: str) -> str | None:
+    """What stands in the first `<tag> ... </tag>` of a text; None where it is not closed."""
+    start = text.find(f"<{tag}>")
+    if start < 0:
+        return None
+    start += len(tag) + 2
+    stop = text.find(f"</{tag}>", start)
+    return text[start:stop].strip() if stop >= 0 else None

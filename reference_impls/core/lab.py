@@ -1,0 +1,90 @@
+"""What a data step is given: the drawn world, models, annotators and sources of one round."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from reference_impls.core.data.annotators import Annotator, Workshop
+from reference_impls.core.data.rows import Tally, pair_row, prompt_row
+from reference_impls.core.method import Row
+from reference_impls.core.model.policy import Policy
+from reference_impls.core.worlds.protocol import Item, Media, Task, World
+
+
+@dataclass
+class Lab:
+    """One round of a method in a world.
+
+    policy: the model as it is now. base: the model before any training. workshop: makes annotators
+    and sources, trained in this world and cached. round: 0 at first. count: scenes to draw.
+    """
+
+    world: World[Any]
+    task: Task[Any]
+    policy: Policy
+    base: Policy
+    workshop: Workshop
+    seed: int
+    count: int
+    split: str = "pairs"
+    round: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+    @cached_property
+    def items(self) -> list[Item[Any]]:
+        """What is asked, one item per scene of this round."""
+        scenes = self.world.draw(self.split, self.count * (self.round + 1), self.seed)
+        return self.task.items(scenes[self.count * self.round :], self.seed)
+
+    @cached_property
+    def media(self) -> list[Media]:
+        """What each item's scene shows."""
+        return [self.world.show(item.scene) for item in self.items]
+
+    def rng(self, purpose: str) -> random.Random:
+        """A fresh random stream; streams of different purposes are independent."""
+        name = f"{self.world.name}/{self.world.version}/{self.split}/{self.seed}"
+        return random.Random(f"{name}/{self.round}/{purpose}")
+
+    def answer(self, temperature: float | None = 1.0, policy: Policy | None = None) -> list[str]:
+        """One answer to each item, by the policy of this round or another one."""
+        return (policy or self.policy).answer_items(
+            self.items, self.media, temperature, self.task.max_new_tokens
+        )
+
+    def annotator(self, kind: str) -> Annotator:
+        """Who judges, by the survey's annotation types: `human`, `closed-source-model`, ...
+
+        Raises LookupError with what there is.
+        """
+        return self.workshop.annotator(kind, self)
+
+    def pair(self, place: int, chosen: str, rejected: str, **more: Any) -> Row:
+        """The pair of an item, by its place."""
+        return pair_row(self.items[place], self.media[place], chosen, rejected, **more)
+
+    def prompt(self, place: int, **more: Any) -> Row:
+        """The row of an item without answers."""
+        return prompt_row(self.items[place], self.media[place], **more)
+
+    def sampled_pairs(
+        self, annotator: Annotator, first: Sequence[str], second: Sequence[str]
+    ) -> list[Row]:
+        """Pairs of two answers to each item, ordered by an annotator, with the margin that it saw.
+
+        Equal answers make no pair.
+        """
+        choices = annotator.compare(self.items, self.media, first, second)
+        rows = []
+        for place, choice in enumerate(choices):
+            if first[place] == second[place]:
+                self.tally.count("equal answers dropped")
+                continue
+            pair = (first[place], second[place])
+            chosen, rejected = pair if choice.first else pair[::-1]
+            rows.append(self.pair(place, chosen, rejected, margin=choice.margin))
+        return rows

@@ -1,0 +1,131 @@
+"""Held-out metrics of a model in a world: what it says, and how it scores fixed answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from reference_impls.core.data.rows import pair_row
+from reference_impls.core.method import Row, resolve_views
+from reference_impls.core.model.policy import Policy
+from reference_impls.core.train import forward
+from reference_impls.core.worlds.protocol import Item, Media, Task, World
+
+SCENES, PAIRS = 512, 256
+"""Held-out scenes that are asked about, and held-out pairs that are scored, in one run."""
+BATCH = 64
+
+
+@torch.no_grad()
+def answer_logps(
+    policy: Policy, rows: Sequence[Row], response: str = "chosen", images: str = "images"
+) -> torch.Tensor:
+    """(N,) log pi(answer | images, prompt), summed over the answer's tokens and its ending."""
+    view = resolve_views(("chosen",))[0]
+    wanted = [
+        {"images": row[images], "prompt": row["prompt"], "chosen": row[response]} for row in rows
+    ]
+    scorer = forward.Scorer(policy.encoder, (view,), shared=False)
+    device = next(policy.model.parameters()).device
+    policy.model.eval()
+    totals = []
+    for start in range(0, len(wanted), BATCH):
+        part = wanted[start : start + BATCH]
+        batch = scorer.collate(part, list(range(len(part)))).to(device)
+        totals.append(scorer.score(policy.model, batch).logps["chosen"].sum(-1).float().cpu())
+    return torch.cat(totals)
+
+
+@dataclass(frozen=True)
+class HeldOutPairs:
+    """Fixed pairs to score, the better answer first."""
+
+    rows: Sequence[Row]
+
+    def measure(self, policy: Policy) -> dict[str, float]:
+        """Means over pairs, in nats.
+
+        chosen_logp, rejected_logp: log-probability of an answer. reward_accuracy: share of pairs in
+        which the better one is more likely. image_sensitivity: how much more likely the better one
+        is under its own pictures than under a blank and another row's (a diagnosis: it rises when
+        a model collapses, too).
+        """
+        blank = [_blank(row["images"]) for row in self.rows]
+        others = [row["images"] for row in (*self.rows[1:], *self.rows[:1])]
+        rows = [
+            {**row, "blank": empty, "others": other}
+            for row, empty, other in zip(self.rows, blank, others, strict=True)
+        ]
+        chosen = answer_logps(policy, rows)
+        rejected = answer_logps(policy, rows, response="rejected")
+        same_count = [row for row in rows if len(row["others"]) == len(row["images"])]
+        wrong = answer_logps(policy, same_count, images="blank")
+        shuffled = answer_logps(policy, same_count, images="others")
+        kept = answer_logps(policy, same_count)
+        return {
+            "chosen_logp": chosen.mean().item(),
+            "rejected_logp": rejected.mean().item(),
+            "reward_accuracy": (chosen > rejected).float().mean().item(),
+            "image_sensitivity": (kept - (wrong + shuffled) / 2).mean().item(),
+        }
+
+
+def _blank(images: Sequence[Image.Image]) -> list[Image.Image]:
+    return [Image.new("RGB", image.size, (128, 128, 128)) for image in images]
+
+
+def held_out_pairs(
+    world: World[Any], task: Task[Any], base: Policy, split: str, count: int = PAIRS
+) -> HeldOutPairs:
+    """Two sampled answers of the base to each held-out scene, ordered by the truth."""
+    items = task.items(world.draw(split, count, 0), 0)
+    media = [world.show(item.scene) for item in items]
+    first, second = (
+        base.answer_items(items, media, temperature=1.0, max_new_tokens=task.max_new_tokens)
+        for _ in range(2)
+    )
+    rows = []
+    for item, shown, one, other in zip(items, media, first, second, strict=True):
+        gap = task.score(item, one) - task.score(item, other)
+        if gap:
+            better, worse = (one, other) if gap > 0 else (other, one)
+            rows.append(pair_row(item, shown, better, worse))
+    return HeldOutPairs(rows)
+
+
+def asked(
+    world: World[Any], task: Task[Any], split: str, count: int
+) -> tuple[list[Item[Any]], list[Media]]:
+    """Held-out items of a task, and what their scenes show."""
+    items = task.items(world.draw(split, count, 0), 0)
+    return items, [world.show(item.scene) for item in items]
+
+
+def behaviour(
+    policy: Policy, world: World[Any], task: Task[Any], split: str, count: int = SCENES
+) -> dict[str, float]:
+    """Metrics of greedy answers to held-out scenes: the method's task, then the world's probes.
+
+    A probe's metric that the task reports, too, is named after the probe.
+    """
+    found: dict[str, float] = {}
+    for name in dict.fromkeys((task.id, *world.probes)):
+        each = world.tasks[name]
+        items, media = asked(world, each, split, count)
+        answers = policy.answer_items(items, media, max_new_tokens=each.max_new_tokens)
+        for metric, value in each.metrics(items, answers).items():
+            found[f"{name}_{metric}" if metric in found else metric] = value
+    return found
+
+
+def answers_of(policy: Policy, rows: Sequence[Row], max_new_tokens: int = 256) -> list[str]:
+    """Greedy answers to the prompts of rows."""
+    return policy.answer(
+        [row["prompt"] for row in rows],
+        [row["images"] for row in rows],
+        max_new_tokens=max_new_tokens,
+    )

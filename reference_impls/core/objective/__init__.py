@@ -1,0 +1,1 @@
+"""The baselines' pure losses; a method's own terms stand in its script."""

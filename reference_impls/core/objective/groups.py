@@ -1,0 +1,132 @@
+"""GRPO, RLOO and REINFORCE++: advantages of a group of answers, and the losses that use them.
+
+Pure functions; all of a step's answers are rows, (prompts x group, T), row-major.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from reference_impls.core.method import Variant
+
+
+@dataclass(frozen=True)
+class GrpoConfig:
+    """GRPO of DeepSeekMath (arXiv:2402.03300)."""
+
+    variant: Variant = "paper"
+    beta: float = 0.04  # section 4.2
+    epsilon: float = 0.2  # the paper names no value; this is PPO's and TRL's
+
+
+class HasClip(Protocol):
+    beta: float
+    epsilon: float
+
+
+def group_advantages(rewards: Tensor, std_epsilon: float = 0.0) -> Tensor:
+    """(prompts, group): how much better an answer is than its group, in standard deviations.
+
+    (r_i - mean(r)) / std(r), section 4.1.2 of DeepSeekMath. The paper only writes "std": here it is
+    the sample's (divided by G - 1), as in TRL and its descendants. A group of equal rewards gives
+    0. `std_epsilon` is added to the standard deviation (there: 1e-4).
+    """
+    centred = rewards - rewards.mean(1, keepdim=True)
+    spread = rewards.std(1, keepdim=True) + std_epsilon
+    equal = (rewards == rewards[:, :1]).all(1, keepdim=True)  # the mean may be off by a rounding
+    return torch.where(equal, torch.zeros_like(centred), centred / torch.where(equal, 1.0, spread))
+
+
+def grpo(
+    logps: Tensor,
+    old_logps: Tensor,
+    ref_logps: Tensor | None,
+    advantages: Tensor,
+    mask: Tensor,
+    cfg: HasClip,
+    *,
+    values: Tensor | None = None,
+    old_values: Tensor | None = None,
+    returns: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """GRPO, equations 3 and 4 of DeepSeekMath, negated: a scalar to minimise.
+
+    All tensors are (prompts x group, T), row-major. Per token
+    min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) - beta D with rho = pi_theta/pi_old and
+    D = pi_ref/pi_theta - log(pi_ref/pi_theta) - 1; mean over an answer's tokens, then over answers.
+    `ref_logps` may be None when beta is 0. GRPO has no values, returns or token weights. The
+    authors published no training code and the survey has prose only: all variants are the paper's.
+    """
+    ratio = (logps - old_logps).exp()
+    clipped = ratio.clamp(1 - cfg.epsilon, 1 + cfg.epsilon)
+    surrogate = torch.min(ratio * advantages, clipped * advantages)
+    log_ref_ratio = torch.zeros_like(logps) if ref_logps is None else ref_logps - logps
+    divergence = log_ref_ratio.exp() - log_ref_ratio - 1
+
+    def answer_mean(per_token: Tensor) -> Tensor:
+        return (per_token * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+
+    objective = answer_mean(surrogate)
+    if cfg.beta:
+        objective = objective - cfg.beta * answer_mean(divergence)
+    metrics = {
+        "kl": answer_mean(divergence.detach()),
+        "clip_fraction": answer_mean((clipped != ratio).detach().to(logps.dtype)),
+    }
+    return -objective.mean(), metrics
+
+
+class HasBeta(Protocol):
+    """A config with the weight of the KL."""
+
+    beta: float
+
+
+def rloo_advantages(rewards: Tensor) -> Tensor:
+    """(prompts, group): reward minus the mean reward of the group's other answers.
+
+    RLOO, section 2.3 of arXiv:2402.14740 (not numbered): r_i - 1/(k - 1) sum_{j != i} r_j. Raises
+    ValueError for groups of one, which have nothing to be compared with.
+    """
+    size = rewards.shape[1]
+    if size < 2:
+        raise ValueError(f"RLOO compares the answers of a group; groups of {size} have no other")
+    others = (rewards.sum(1, keepdim=True) - rewards) / (size - 1)
+    return rewards - others
+
+
+def whitened(advantages: Tensor, epsilon: float = 1e-8) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1 over the whole batch (REINFORCE++).
+
+    Global advantage normalisation of arXiv:2501.03262: (A - mean(A)) / std(A) over all answers of
+    a batch; the sample's standard deviation. Equal advantages give 0.
+    """
+    centred = advantages - advantages.mean()
+    return centred / (advantages.std() + epsilon)
+
+
+def sequence_kl_in_reward(
+    rewards: Tensor, logps: Tensor, ref_logps: Tensor, mask: Tensor, beta: float
+) -> Tensor:
+    """(prompts, group): r - beta log pi(y|x)/pi_ref(y|x), the log-ratio summed over an answer.
+
+    RLOO and PPO put the KL here and not in the loss (arXiv:2402.14740, equations 3 and 4). `logps`,
+    `ref_logps` and `mask` are (prompts, group, T).
+    """
+    return rewards - beta * ((logps - ref_logps) * mask).sum(-1)
+
+
+def reinforce(logps: Tensor, advantages: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """REINFORCE on whole answers: -mean_i A_i sum_t log pi(y_it), a scalar to minimise.
+
+    RLOO's gradient (arXiv:2402.14740, section 2.3): an answer is one action. `advantages` is (rows,
+    T), equal over an answer's tokens.
+    """
+    answer_logps = (logps * mask).sum(-1)
+    of_answer = (advantages * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+    return -(of_answer * answer_logps).mean(), {"answer_logp": answer_logps.detach()}

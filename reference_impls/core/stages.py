@@ -1,0 +1,192 @@
+"""Runs a method's stages and rounds, each from the checkpoint that it names."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from reference_impls.core import provenance
+from reference_impls.core.data.annotators import Workshop
+from reference_impls.core.lab import Lab
+from reference_impls.core.method import (
+    GroupStage,
+    HeadStage,
+    PairStage,
+    Row,
+    Script,
+    SelectStage,
+    Stage,
+)
+from reference_impls.core.model.encode import Encoder
+from reference_impls.core.model.load import load
+from reference_impls.core.model.policy import Policy
+from reference_impls.core.settings import TrainSettings
+from reference_impls.core.train.checkpoints import begin, digest, mark_complete, read_json
+from reference_impls.core.train.pairs import Lazily, row_digest, train_pairs
+from reference_impls.core.worlds.protocol import Task, World
+
+EVERYWHERE = (
+    "device", "dtype", "lora_rank", "train_vision", "gradient_checkpointing", "stored_reference",
+    "shared_prefix", "per_device_batch_size", "seed",
+)  # fmt: skip
+"""Settings that hold in every stage of a run; all others change the last stage only."""
+
+
+def note(message: str) -> None:
+    """A line for the person at the terminal."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@dataclass
+class Run:
+    """One run of one method: where it begins, in which world, and what the options change."""
+
+    script: Script
+    cfg: Any
+    preset: str
+    changes: Mapping[str, Any]
+    world: World[Any]
+    task: Task[Any]
+    base: str
+    output: Path
+    seed: int = 1
+    split: str = "pairs"
+    resume: bool = False
+    rows: Sequence[Row] | None = None
+    workshop: Workshop = field(default_factory=Workshop)
+    tallies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    last_rows: Sequence[Row] = ()
+
+    def settings(self, stage: Stage) -> TrainSettings:
+        """The preset of a stage with what the options change in it."""
+        preset = stage.lab if self.preset == "lab" else stage.paper
+        last = stage is self.script.method.last
+        names = [name for name in self.changes if last or name in EVERYWHERE]
+        return replace(preset, **{"seed": self.seed, **{n: self.changes[n] for n in names}})
+
+    def loaded(self, path: str, settings: TrainSettings) -> tuple[Any, Any]:
+        """(model, processor) of a checkpoint, as this run trains it."""
+        return load(path, settings.device, master_dtype(settings))
+
+    def policy(self, path: str, settings: TrainSettings) -> Policy:
+        """A checkpoint as something that answers."""
+        model, processor = self.loaded(path, settings)
+        return Policy(model, Encoder(processor), settings.seed)
+
+
+def master_dtype(settings: TrainSettings) -> str:
+    """Weights stay in float32 and are computed with in `dtype`: at a rate of 1e-6 weights of 16
+    bits do not change. Only below an adapter, where they are frozen, are they kept in `dtype`."""
+    return settings.dtype if settings.lora_rank else "float32"
+
+
+def run_stages(run: Run) -> Policy:
+    """Run every stage of every round; the policy of the last one.
+
+    A stage whose model is there already, made from the same code, rows and beginning, is not
+    trained again.
+    """
+    method = run.script.method
+    rounds, current = method.rounds_of(run.cfg), run.base
+    policy: Policy | None = None
+    for round_ in range(rounds):
+        for stage in method.stages:
+            where = stage.name if rounds == 1 else f"{stage.name}-{round_ + 1}"
+            start = run.base if stage.start == "base" else current
+            policy = _run_stage(run, stage, where, round_, start)
+            if isinstance(stage, (PairStage, GroupStage)):
+                current = str(run.output / where / "model")
+    assert policy is not None
+    return policy
+
+
+def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> Policy:
+    label = f"{run.script.method.record}, {where}"
+    settings = run.settings(stage)
+    model, processor = run.loaded(start, settings)
+    policy = Policy(model, Encoder(processor), settings.seed)
+    base = policy if start == run.base else run.policy(run.base, settings)
+    lab = Lab(
+        run.world, run.task, policy, base, run.workshop, settings.seed, settings.pairs, run.split,
+        round_,
+    )  # fmt: skip
+    rows = run.rows if run.rows is not None and stage is run.script.method.last else None
+    if rows is None:
+        note(f"{label}: data")
+        rows = stage.data(lab, run.cfg)
+    if not len(rows):
+        raise ValueError(f"{label}: the data step gave no rows")
+    if isinstance(stage, SelectStage):
+        candidates = stage.candidates
+        count = candidates(run.cfg) if callable(candidates) else candidates
+        return policy.selecting(
+            lambda asked: stage.score(lab, asked, run.cfg), count, settings.temperature
+        )
+    tally = lab.tally
+    if isinstance(rows, list):
+        tally.add(rows, run.task if "item" in rows[0] else None)
+        tally.check()
+    for line in tally.lines():
+        note(f"{label}: {line}")
+    run.tallies[where] = tally.as_dict()
+    if isinstance(stage, (PairStage, HeadStage)) and stage.prepare is not None:
+        rows = Lazily(rows, stage.prepare, run.cfg, settings.seed)
+    if stage is run.script.method.last:
+        run.last_rows = rows
+    folder = run.output / where
+    identity = _identity(run, stage, settings, rows, start)
+    finished = read_json(folder / "run.json") == identity and (
+        (folder / "model" / "complete.json").exists()
+    )
+    if run.resume and finished:
+        note(f"{label}: done before")
+        return run.policy(str(folder / "model"), settings)
+    resume_from = begin(folder, identity, run.resume)
+    note(f"{label}: training on {len(rows)} rows")
+    if isinstance(stage, PairStage):
+        reference = None
+        if stage.reference == "base" and start != run.base:
+            reference = base.model
+        trained = train_pairs(
+            model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
+            resume_from=resume_from, reference_model=reference, label=label,
+        )  # fmt: skip
+    elif isinstance(stage, GroupStage):
+        from reference_impls.core.train.groups import train_groups
+
+        trained = train_groups(
+            model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
+            resume_from=resume_from, label=label,
+        )  # fmt: skip
+    else:
+        raise NotImplementedError(f"{label}: no trainer for {stage.trainer}")
+    trained.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    mark_complete(folder / "model")
+    return Policy(trained, Encoder(processor), settings.seed)
+
+
+def _identity(
+    run: Run, stage: Stage, settings: TrainSettings, rows: Sequence[Row], start: str
+) -> dict[str, Any]:
+    return {
+        "method": run.script.method.record,
+        "stage": stage.name,
+        "config": dataclasses.asdict(run.cfg),
+        "settings": dataclasses.asdict(settings),
+        "rows": row_digest(rows) if run.rows is None or isinstance(rows, list) else len(rows),
+        "start": model_digest(start),
+        "code": provenance.training_digest(Path(str(run.script.module.__file__))),
+        "versions": provenance.versions(),
+    }
+
+
+def model_digest(path: str) -> str:
+    """A name for a checkpoint's weights; a hub's id stands for itself."""
+    folder = Path(path).expanduser()
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return digest(*(file.read_bytes() for file in files)) if files else path
