@@ -1,4 +1,4 @@
-"""Fixtures of the lab tests: quiet libraries, the shipped base, a script by name."""
+"""Fixtures of the lab tests: quiet libraries, an untrained base of the scenes world, its world."""
 
 import os
 
@@ -6,24 +6,36 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+import torch
 
-from reference_impls.core import base, models
 from reference_impls.core.command_line import quiet_libraries
-from reference_impls.core.policy import Policy
-from reference_impls.core.worlds import DrawnWorld, scenes
+from reference_impls.core.model.load import load
+from reference_impls.core.model.policy import Policy
+from reference_impls.core.worlds import protocol
 
 quiet_libraries()
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def base_path():
-    return str(base.path(scenes))
+def tiny_base(tmp_path_factory):
+    """Folder of a base of the scenes world that has learnt nothing: enough where training is not
+    what is tested, and it takes a second to make."""
+    from reference_impls.core.model import base
+    from reference_impls.core.worlds.scenes2 import text
+
+    torch.manual_seed(0)
+    model, processor = base.build(text.WORDS, base.Size(image=64, patch=8, hidden=32))
+    folder = tmp_path_factory.mktemp("base")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
 
 
-@pytest.fixture(scope="session")
-def loaded(base_path):
-    """(model, processor) of the shipped base; tests must not train this one."""
-    return models.load(base_path)
+@pytest.fixture
+def loaded(tiny_base):
+    """(model, processor) of that base, fresh for each test."""
+    return load(tiny_base)
 
 
 @pytest.fixture
@@ -31,9 +43,9 @@ def policy(loaded):
     return Policy(*loaded, seed=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def world():
-    return DrawnWorld(scenes, "pairs", 24, 1)
+    return protocol.world("scenes")
 
 
 def pytest_collection_modifyitems(items):

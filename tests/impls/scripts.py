@@ -1,7 +1,5 @@
-"""Every method script there is, by name."""
+"""Every method script there is, imported and checked, by name."""
 
-import importlib
+from reference_impls.core.method import load_script, script_names
 
-from reference_impls.core.command_line import scripts
-
-SCRIPTS = {name: importlib.import_module(f"reference_impls.methods.{name}") for name in scripts()}
+SCRIPTS = {name: load_script(name) for name in script_names()}

@@ -67,7 +67,7 @@ def build(words: Sequence[str], size: Size) -> tuple[Any, Any]:
         LlavaForConditionalGeneration,
     )
 
-    from reference_impls.core.models import build_processor
+    from reference_impls.core.model.build import build_processor
 
     processor = build_processor(tuple(words), size.image, size.patch)
     tokenizer = processor.tokenizer

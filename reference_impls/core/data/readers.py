@@ -24,7 +24,8 @@ from typing import Any
 
 from PIL import Image
 
-from reference_impls.core import pairs
+from reference_impls.core.data.rows import said, text
+from reference_impls.core.method import Row, Stage
 
 FILES = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 
@@ -47,19 +48,6 @@ class Records(Sequence):
         if not 0 <= number < len(self.data):
             raise IndexError(number)
         return opened(self.data[number], self.folder)
-
-
-@dataclass(frozen=True)
-class Preferences(Sequence):
-    """Records read as preference pairs."""
-
-    records: Records
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, number: int) -> dict:
-        return as_pair(self.records[number], number)
 
 
 def load_records(name: str) -> Records:
@@ -87,15 +75,6 @@ def load_records(name: str) -> Records:
     return Records(data, folder)
 
 
-def load_preferences(name: str) -> Preferences:
-    """A dataset as preference pairs; the first record is read at once, so that a wrong layout fails
-    before anything is trained. Raises UnknownLayout."""
-    preferences = Preferences(load_records(name))
-    if len(preferences):
-        preferences[0]
-    return preferences
-
-
 def opened(record: dict, folder: Path) -> dict:
     """The record with `images`, a list of RGB images, in place of whatever held them."""
     held = next((record[c] for c in ("images", "image", "img_path") if record.get(c)), None)
@@ -117,8 +96,8 @@ def to_image(item, folder: Path) -> Image.Image:
 
 def as_text(value) -> str:
     """Text of a message list or of a string, without the image placeholder."""
-    text = value if isinstance(value, str) else pairs.text(value)
-    return text.replace("<image>", "").strip()
+    words = value if isinstance(value, str) else text(value)
+    return words.replace("<image>", "").strip()
 
 
 def as_pair(record: dict, number: int) -> dict:
@@ -133,11 +112,39 @@ def as_pair(record: dict, number: int) -> dict:
         raise UnknownLayout(
             f"record {number} is no preference pair; its columns are {', '.join(record)}"
         )
-    first, *more = record["images"]
-    row = pairs.row(first, as_text(prompt), as_text(answers[0]), as_text(answers[1]))
+    row: Row = {
+        "images": record["images"],
+        "prompt": [{"role": "user", "content": as_text(prompt)}],
+        "chosen": said(as_text(answers[0])),
+        "rejected": said(as_text(answers[1])),
+    }
     if "margin" in record:
         row["margin"] = record["margin"]
-    return row | {"images": [first, *more]}
+    return row
+
+
+@dataclass(frozen=True)
+class Read(Sequence[Row]):
+    """Records read as a stage reads them."""
+
+    records: Records
+    stage: Stage
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, number: Any) -> Any:
+        record = self.records[number]
+        return self.stage.read(record) if self.stage.read is not None else as_pair(record, number)
+
+
+def read_rows(name: str, stage: Stage) -> Sequence[Row]:
+    """A dataset as the rows of a stage; the first record is read at once, so that a wrong layout
+    fails before anything is trained. Raises UnknownLayout."""
+    rows = Read(load_records(name), stage)
+    if len(rows):
+        rows[0]
+    return rows
 
 
 def best_and_worst(completions) -> dict[str, str]:
