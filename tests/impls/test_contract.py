@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import json
 import re
 import tokenize
 from pathlib import Path
@@ -10,7 +11,18 @@ from pathlib import Path
 import pytest
 
 import mmalign
-from reference_impls.core.settings import TrainSettings
+from reference_impls.core.method import (
+    VARIANTS,
+    ContractError,
+    GroupStage,
+    Method,
+    PairStage,
+    View,
+    load_script,
+    resolve_views,
+    unread_names,
+)
+from reference_impls.core.settings import TrainSettings, lab
 from tests.impls.scripts import SCRIPTS
 
 ALL = pytest.mark.parametrize("name", SCRIPTS)
@@ -39,20 +51,23 @@ def code_lines(path: Path) -> int:
     return len(lines - inside)
 
 
+CONFORMANCE = CORE.parent / "conformance"
+
+
 def test_there_are_scripts():
-    assert {"sft", "dpo", "mdpo", "ddpo", "mpo", "r1_v"} <= set(SCRIPTS)
+    assert {"sft", "dpo", "mdpo", "ddpo", "mpo", "r1_v", "grpo", "rloo"} <= set(SCRIPTS)
 
 
 @ALL
 def test_record_and_script_name_each_other(name):
-    method = mmalign.load().methods[SCRIPTS[name].RECORD]
+    method = mmalign.load().methods[SCRIPTS[name].method.record]
     assert method.reference_impl == name
 
 
 @ALL
 def test_docstring_is_a_page(name):
-    text = SCRIPTS[name].__doc__
-    assert f"record `{SCRIPTS[name].RECORD}`" in text
+    text = SCRIPTS[name].module.__doc__
+    assert f"record `{SCRIPTS[name].method.record}`" in text
     for heading in ("Own:", "Simplifications"):
         assert heading in text, f"{name} does not say '{heading}'"
     assert re.search(r"^\s*1\. ", text, re.MULTILINE), "simplifications are numbered"
@@ -62,15 +77,32 @@ def test_docstring_is_a_page(name):
 
 
 @ALL
+def test_docstring_names_the_paper_of_its_record(name):
+    """A copy of a script under another record is found out."""
+    kb, record = mmalign.load(), SCRIPTS[name].method.record
+    (node,) = [node for node in kb.nodes("method") if node.id == record]
+    text = SCRIPTS[name].module.__doc__
+    if node.paper.arxiv:
+        assert f"arXiv:{node.paper.arxiv}" in text
+    else:
+        assert node.paper.code.removeprefix("https://github.com/") in text
+
+
+def test_no_two_scripts_have_one_record():
+    records = [script.method.record for script in SCRIPTS.values()]
+    assert len(set(records)) == len(records)
+
+
+@ALL
 def test_script_is_short(name):
-    path = Path(SCRIPTS[name].__file__)
+    path = Path(SCRIPTS[name].module.__file__)
     assert code_lines(path) <= LONGER.get(name, LONGEST)
     assert max(map(len, path.read_text().splitlines())) <= 100
 
 
 @ALL
 def test_script_imports_the_core_and_no_other_method(name):
-    tree = ast.parse(Path(SCRIPTS[name].__file__).read_text())
+    tree = ast.parse(Path(SCRIPTS[name].module.__file__).read_text())
     modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     ours = {module for module in modules if module.startswith(("reference_impls", "mmalign"))}
     assert all(module.startswith("reference_impls.core") for module in ours), ours
@@ -78,19 +110,34 @@ def test_script_imports_the_core_and_no_other_method(name):
 
 @ALL
 def test_config_is_frozen_and_takes_all_variants(name):
-    config = SCRIPTS[name].Config
+    method = SCRIPTS[name].method
+    config = method.config
+    assert SCRIPTS[name].module.Config is config
     assert dataclasses.is_dataclass(config) and config.__dataclass_params__.frozen
-    for variant in ("paper", "code", "survey"):
+    for variant in VARIANTS:
         assert config(variant=variant).variant == variant
     assert config().variant == "paper"
-    for changes in SCRIPTS[name].ABLATIONS.values():
+    for changes in method.ablations.values():
         assert config(**changes) != config()
+
+
+@ALL
+def test_names_that_checks_call_are_in_the_module(name):
+    module, stage = SCRIPTS[name].module, SCRIPTS[name].method.last
+    if isinstance(stage, (PairStage, GroupStage)):
+        assert module.loss is stage.loss
+        assert isinstance(module.VIEWS, tuple)
+    if isinstance(stage, PairStage):
+        views = {view.name for view in stage.views_of(module.Config())}
+        assert views == {view.name for view in resolve_views(module.VIEWS)}
+    if isinstance(stage, GroupStage):
+        assert module.advantages is stage.advantages
 
 
 @ALL
 def test_defaults_say_where_they_come_from(name):
     """Every hyperparameter of Config and of the paper's settings has a comment beside it."""
-    source = Path(SCRIPTS[name].__file__).read_text()
+    source = Path(SCRIPTS[name].module.__file__).read_text()
     tree = ast.parse(source)
     lines = source.splitlines()
     for node in ast.walk(tree):
@@ -98,23 +145,108 @@ def test_defaults_say_where_they_come_from(name):
             for field in node.body:
                 if isinstance(field, ast.AnnAssign) and field.target.id != "variant":
                     assert "#" in lines[field.lineno - 1], field.target.id
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "PAPER":
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "").startswith("PAPER"):
             for keyword in node.value.keywords:
                 assert "#" in lines[keyword.lineno - 1], keyword.arg
 
 
 @ALL
-def test_expectations_name_rows_that_a_study_has(name):
-    script = SCRIPTS[name]
-    rows = {"base", "sft", "dpo", "grpo", script.RECORD, *script.ABLATIONS}
-    for _, text, _, direction, row, against, rate in getattr(script, "EXPECTATIONS", ()):
-        assert text.endswith(".") and direction in ("lower", "higher")
-        assert {row, against} <= rows and rate in ("best", "shared")
+def test_one_primary_prediction_with_a_direction(name):
+    expectations = SCRIPTS[name].method.expectations
+    assert sum(expectation.primary for expectation in expectations) == 1
+    for expectation in expectations:
+        assert expectation.text.endswith(".")
+
+
+@ALL
+def test_every_variant_has_vectors(name):
+    """Of a loss that is the script's own; those of a baseline stand under the baseline's name."""
+    stage = SCRIPTS[name].method.last
+    if not isinstance(stage, (PairStage, GroupStage)):
+        return
+    cases = json.loads((CONFORMANCE / f"{name}.json").read_text())
+    told = {case["variant"] for case in cases if case["kind"] in ("loss", "advantages")}
+    assert told == set(VARIANTS)
 
 
 def test_core_knows_no_method_but_the_baselines():
-    catalogued = set(mmalign.load().methods) - {"sft", "dpo", "grpo", "rloo", "ppo", "reward-model"}
+    catalogued = set(mmalign.load().methods) - {
+        "sft", "dpo", "grpo", "rloo", "ppo", "reward-model", "best-of-n",
+    }  # fmt: skip
     for path in CORE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert node.value not in catalogued, f"{path.name}: {node.value}"
+
+
+# --- the contract refuses what it cannot read ----------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    beta: float = 0.1
+    variant: str = "paper"
+
+
+def stage(**changes):
+    given = {"data": lambda lab, cfg: [], "loss": lambda batch, cfg: None, "lab": lab(1e-4)}
+    return PairStage(**given | {"paper": lab(1e-6)} | changes)
+
+
+def test_a_misspelt_hook_is_an_error():
+    with pytest.raises(TypeError, match="negativs"):
+        stage(negativs=lambda model, inputs, cfg: {})
+
+
+def test_a_public_function_that_nothing_reads_is_an_error():
+    source = "def negativs(model, inputs, cfg):\n    return {}\n\nMETHOD = None\n"
+    assert unread_names(source) == ["negativs"]
+    assert unread_names(source + "print(negativs)\n") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": (stage(views=("chosen", "rejectd")),)}, "no view 'rejectd'.*'rejected'"),
+        ({"stages": (stage(views=("chosen", "chosen")),)}, "stands twice"),
+        ({"stages": (stage(views=()),)}, "no view"),
+        ({"stages": (stage(loss=lambda batch: None),)}, "loss: is called with 2"),
+        ({"stages": (stage(prepare=lambda row: row),)}, "prepare: is called with 3"),
+        ({"stages": (stage(tokens="marks"),)}, "tokens: 'marks' cannot be called"),
+        ({"stages": (stage(), stage())}, "two stages have one name"),
+        ({"stages": ()}, "no stage"),
+        ({"ablations": {"no x": {"bata": 0.0}}}, "no field 'bata'.*'beta'"),
+    ],
+)
+def test_what_a_method_says_is_checked_when_it_is_made(changes, message):
+    given = {"record": "x", "config": Config, "stages": (stage(),)}
+    with pytest.raises(ContractError, match=message):
+        Method(**given | changes)
+
+
+def test_an_expectation_names_rows_that_there_are():
+    from reference_impls.core.method import Expectation
+
+    wrong = Expectation(
+        id="a", text="A.", metric="chair_i", direction="lower", of="x", against="dop"
+    )
+    with pytest.raises(ContractError, match="no row 'dop'.*'dpo'"):
+        Method(record="x", config=Config, stages=(stage(),), expectations=(wrong,))
+
+
+def test_a_config_without_variant_is_refused():
+    with pytest.raises(ContractError, match="no field `variant`"):
+        Method(
+            record="x", config=dataclasses.make_dataclass("Config", [("beta", float, 0.1)]),
+            stages=(stage(),),
+        )  # fmt: skip
+
+
+def test_without_a_reference_no_view_is_scored_by_one():
+    views = stage(reference="none", views=("chosen", View("other"))).views_of(Config())
+    assert [view.reference for view in views] == [False, False]
+
+
+def test_an_unknown_script_names_the_nearest():
+    with pytest.raises(LookupError, match="did you mean 'mdpo'"):
+        load_script("mdop")

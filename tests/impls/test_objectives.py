@@ -142,11 +142,10 @@ def test_mpo_state_is_the_running_mean_of_rewards():
 def test_dpo_is_trls(base_path, loaded, policy, world, tmp_path):
     """TRL's own trainer on the same pairs and weights reports the loss that ours does."""
     from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
-
     from reference_impls.core.annotators import annotators
     from reference_impls.core.pair_trainer import PairTrainer, common_arguments
     from reference_impls.core.pairs import sampled_pairs
+    from trl import DPOConfig, DPOTrainer
 
     script = SCRIPTS["dpo"]
     data = sampled_pairs(world, policy, annotators(world).human)[:8]

@@ -14,10 +14,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the train extra is not installed")
 pytest.importorskip("trl", reason="the train extra is not installed")
 
-from reference_impls.core import base, models, objectives, preference_data  # noqa: E402
 from reference_impls.core.counting import counting, thought  # noqa: E402
 from reference_impls.core.group_trainer import train_group  # noqa: E402
 from reference_impls.core.policy import Policy  # noqa: E402
+
+from reference_impls.core import base, models, objectives, preference_data  # noqa: E402
 from reference_impls.core.settings import TrainSettings  # noqa: E402
 from reference_impls.core.worlds import DrawnWorld, scenes  # noqa: E402
 from reference_impls.methods import r1_v  # noqa: E402

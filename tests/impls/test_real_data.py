@@ -4,10 +4,10 @@ import json
 
 import pytest
 from PIL import Image
-
-from reference_impls.core.command_line import run
 from reference_impls.core.pairs import text
 from reference_impls.core.preference_data import UnknownLayout, load_preferences, load_records
+
+from reference_impls.core.command_line import run
 from tests.impls.tiny_qwen import save_tiny_qwen2_5_vl
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-
 from reference_impls.core.models import images_only
 
 SPECIAL = (
