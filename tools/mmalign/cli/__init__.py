@@ -51,6 +51,7 @@ COMMANDS = {
     "diff": "diff:diff",
     "site": "site:site",
     "run": "run:run",
+    "worlds": "worlds:worlds",
     "open": "open:open_",
     "completion": "completion:completion",
 }

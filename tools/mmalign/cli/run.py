@@ -63,15 +63,16 @@ def run(ctx: click.Context, method: str, args: tuple[str, ...]) -> None:
     try:
         from reference_impls.core.command_line import run as run_method
     except ModuleNotFoundError as error:
-        raise _missing(error) from None
+        raise missing(error) from None
     try:
         status = run_method(method_id, list(args))
     except ModuleNotFoundError as error:
-        raise _missing(error) from None
+        raise missing(error) from None
     ctx.exit(status if isinstance(status, int) else 0)
 
 
-def _missing(error: ModuleNotFoundError) -> Exception:
+def missing(error: ModuleNotFoundError) -> Exception:
+    """What to tell somebody whose installation lacks a package of the lab."""
     package = (error.name or "").partition(".")[0]
     if package in TRAINING:
         return click.ClickException(
