@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,11 +21,17 @@ METRICS = {
 
 
 @pytest.fixture(autouse=True)
-def _small_evaluation(monkeypatch, tmp_path):
-    from reference_impls.core import evaluation
+def _small_evaluation(monkeypatch, tmp_path, tiny_base):
+    """Few scenes, short answers, and a base that has learnt nothing."""
+    from reference_impls.core import measure
+    from reference_impls.core.worlds.scenes2 import Scenes
+    from reference_impls.core.worlds.scenes2.tasks import Count, Description, Presence
 
-    monkeypatch.setattr(evaluation, "HELD_OUT_SCENES", 16)
-    monkeypatch.setattr(evaluation, "HELD_OUT_PAIRS", 8)
+    monkeypatch.setattr(measure, "SCENES", 8)
+    monkeypatch.setattr(measure, "PAIRS", 8)
+    monkeypatch.setattr(Scenes, "base", lambda world, seed=0: Path(tiny_base))
+    for task in (Description, Presence, Count):
+        monkeypatch.setattr(task, "max_new_tokens", 6)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -38,10 +45,12 @@ def test_a_run_prints_its_rows_and_leaves_its_files(tmp_path, capsys):
     assert result["method"] == "mdpo" and result["preset"] == "lab"
     assert "training" in captured.err
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"config.json", "metrics.jsonl", "result.json", "table.txt", "model"} <= names
+    assert {"config.json", "result.json", "table.txt", "train"} <= names
+    inside = {path.name for path in (tmp_path / "out" / "train").iterdir()}
+    assert {"metrics.jsonl", "run.json", "model"} <= inside
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["config"]["beta"] == 0.1 and config["versions"]["trl"].startswith("1.16")
-    assert config["settings"]["steps"] == 2
+    assert config["changes"]["steps"] == 2 and config["versions"]["mmalign"]
     assert (tmp_path / "out" / "table.txt").read_text() == table(result) + "\n"
 
 
@@ -71,7 +80,7 @@ def test_a_reinforcement_run_has_its_parent_in_place_of_dpo(tmp_path, capsys):
     assert run("r1-v", options) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert list(rows) == ["base", "sft", "grpo", "r1-v"]
-    assert "counting_accuracy" in rows["r1-v"]
+    assert "accuracy" in rows["r1-v"]
 
 
 @pytest.mark.parametrize(
@@ -81,8 +90,16 @@ def test_a_reinforcement_run_has_its_parent_in_place_of_dpo(tmp_path, capsys):
         ("mdpo", ["--sed", "3"], "No such option"),
         ("mdpo", ["--steps", "none"], "'none' is not a valid integer"),
         ("mdpo", ["--set", "anchr=0"], "did you mean anchor"),
-        ("mdpo", ["--set", "anchor=much"], "'much' is no float"),
+        ("mdpo", ["--set", "anchor=much"], "'much' is not float"),
         ("mdpo", ["--set", "anchor"], "NAME=VALUE"),
+        ("mdpo", ["--set", "anchor=nan"], "not a finite number"),
+        ("r1-v", ["--set", "format_reward=maybe"], "not true or false"),
+        ("mdpo", ["--set", "variant=code"], "use --variant"),
+        ("mdpo", ["--condition", "prior"], "NAME=LEVEL"),
+        ("mdpo", ["--condition", "prior=often"], "no level 'often'"),
+        ("mdpo", ["--condition", "weather=wet"], "no condition 'weather'"),
+        ("mdpo", ["--world", "moon"], "no world 'moon'"),
+        ("mdpo", ["--steps", "2", "--epochs", "1"], "not both"),
         ("mdpo", ["--model", "./nowhere"], "there is nothing at './nowhere'"),
         ("mdpo", ["--dataset", "./nowhere"], "there is nothing at './nowhere'"),
         ("mdpo", ["--device", "tpu"], "none of cpu, cuda, mps"),
@@ -120,7 +137,8 @@ def test_a_folder_that_is_no_model_is_refused(capsys, tmp_path):
 def test_config_values_keep_their_types():
     cfg = chosen_config(SCRIPTS["mdpo"], "code", ("anchor=0", "beta=0.2"))
     assert (cfg.variant, cfg.anchor, cfg.beta) == ("code", 0.0, 0.2)
-    assert chosen_config(SCRIPTS["r1_v"], None, ("format_reward=false",)).format_reward is False
+    assert chosen_config(SCRIPTS["r1_v"], None, ("format_reward=no",)).format_reward is False
+    assert chosen_config(SCRIPTS["r1_v"], None, ("format_reward=yes",)).format_reward is True
 
 
 @pytest.mark.slow
@@ -132,7 +150,7 @@ def test_a_signal_stops_a_run_that_can_be_resumed(tmp_path):
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
     running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    metrics = tmp_path / "out" / "metrics.jsonl"
+    metrics = tmp_path / "out" / "train" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if metrics.exists() and len(metrics.read_text().splitlines()) >= 3:

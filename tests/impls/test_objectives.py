@@ -1,6 +1,7 @@
 """Identities that an objective must satisfy whatever the numbers, and agreement with TRL."""
 
 import dataclasses
+import json
 import math
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from reference_impls.core import PairBatch, Scores
 from tests.impls.scripts import SCRIPTS
 
-PAIRWISE = {name: script for name, script in SCRIPTS.items() if script.VIEWS}
+MODULES = {name: script.module for name, script in SCRIPTS.items()}
+# Those whose loss is a number per row of these views, whatever else the batch holds.
+PAIRWISE = {name: MODULES[name] for name in ("sft", "dpo", "mdpo", "ddpo", "mpo")}
 
 
 def scores(seed, rows=3, length=5, equal=False):
@@ -51,38 +54,38 @@ def nll(view):
 def test_policy_equal_to_reference_gives_multiples_of_ln_2(name):
     pairs = batch(equal=True)
     expected = AT_REFERENCE[name](pairs) + torch.zeros(3, dtype=torch.float64)
-    assert torch.allclose(rows(SCRIPTS[name], pairs), expected, atol=1e-12)
+    assert torch.allclose(rows(MODULES[name], pairs), expected, atol=1e-12)
 
 
 def test_mdpo_without_its_own_terms_is_dpo():
     pairs = batch()
-    bare = rows(SCRIPTS["mdpo"], pairs, image_term=0.0, anchor=0.0)
-    assert torch.allclose(bare, rows(SCRIPTS["dpo"], pairs), atol=1e-12)
+    bare = rows(MODULES["mdpo"], pairs, image_term=0.0, anchor=0.0)
+    assert torch.allclose(bare, rows(MODULES["dpo"], pairs), atol=1e-12)
 
 
 def test_mpo_with_the_preference_term_alone_is_dpo():
     pairs = batch()
-    bare = rows(SCRIPTS["mpo"], pairs, w_p=1.0, w_q=0.0, w_g=0.0)
-    assert torch.allclose(bare, rows(SCRIPTS["dpo"], pairs), atol=1e-12)
+    bare = rows(MODULES["mpo"], pairs, w_p=1.0, w_q=0.0, w_g=0.0)
+    assert torch.allclose(bare, rows(MODULES["dpo"], pairs), atol=1e-12)
 
 
 def test_mpo_with_the_generation_term_alone_is_sft():
     pairs = batch()
-    bare = rows(SCRIPTS["mpo"], pairs, w_p=0.0, w_q=0.0, w_g=1.0)
-    assert torch.allclose(bare, rows(SCRIPTS["sft"], pairs), atol=1e-12)
+    bare = rows(MODULES["mpo"], pairs, w_p=0.0, w_q=0.0, w_g=1.0)
+    assert torch.allclose(bare, rows(MODULES["sft"], pairs), atol=1e-12)
 
 
 def test_ddpo_summed_without_weight_is_dpo():
     pairs = batch()
-    bare = rows(SCRIPTS["ddpo"], pairs, gamma=1.0, beta=0.1, variant="code")
-    assert torch.allclose(bare, rows(SCRIPTS["dpo"], pairs), atol=1e-12)
+    bare = rows(MODULES["ddpo"], pairs, gamma=1.0, beta=0.1, variant="code")
+    assert torch.allclose(bare, rows(MODULES["dpo"], pairs), atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["dpo", "ddpo"])
 def test_swapping_the_answers_mirrors_the_margin(name):
     pairs = batch()
     swapped = dataclasses.replace(pairs, chosen=pairs.rejected, rejected=pairs.chosen)
-    there, back = rows(SCRIPTS[name], pairs), rows(SCRIPTS[name], swapped)
+    there, back = rows(MODULES[name], pairs), rows(MODULES[name], swapped)
     # -log s(x) and -log s(-x) differ by x, and so do their exponentials add up to 1.
     assert torch.allclose(torch.exp(-there) + torch.exp(-back), torch.ones(3).double())
 
@@ -93,7 +96,7 @@ def test_the_chosen_answer_is_raised_and_the_rejected_lowered(name, variant):
     pairs = batch()
     for view in ("chosen", "rejected"):
         getattr(pairs, view).logps.requires_grad_()
-    rows(SCRIPTS[name], pairs, variant=variant).mean().backward()
+    rows(MODULES[name], pairs, variant=variant).mean().backward()
     kept = pairs.chosen.mask.bool()
     assert (pairs.chosen.logps.grad[kept] < 0).all()
     if pairs.rejected.logps.grad is not None:
@@ -112,24 +115,24 @@ def test_padding_and_order_do_not_matter(name):
         return Scores(**padded)
 
     views = {view: moved(getattr(pairs, view)) for view in ("chosen", "rejected", "chosen_corrupt")}
-    again = rows(SCRIPTS[name], PairBatch(**views))
-    assert torch.allclose(again, rows(SCRIPTS[name], pairs)[order], atol=1e-12)
+    again = rows(MODULES[name], PairBatch(**views))
+    assert torch.allclose(again, rows(MODULES[name], pairs)[order], atol=1e-12)
 
 
 @pytest.mark.parametrize("name", PAIRWISE)
 @pytest.mark.parametrize("variant", ["paper", "code", "survey"])
 def test_every_variant_gives_one_finite_loss_per_row(name, variant):
-    losses = rows(SCRIPTS[name], batch(), variant=variant)
+    losses = rows(MODULES[name], batch(), variant=variant)
     assert losses.shape == (3,) and torch.isfinite(losses).all()
 
 
 def test_a_missing_view_is_named():
     with pytest.raises(ValueError, match="chosen_corrupt"):
-        rows(SCRIPTS["mdpo"], batch(chosen_corrupt=None))
+        rows(MODULES["mdpo"], batch(chosen_corrupt=None))
 
 
 def test_mpo_state_is_the_running_mean_of_rewards():
-    script, pairs = SCRIPTS["mpo"], batch()
+    script, pairs = MODULES["mpo"], batch()
     beta = script.Config().beta
     mean = beta * (pairs.chosen.log_ratio().mean() + pairs.rejected.log_ratio().mean()) / 2
     first = script.loss(pairs, script.Config())[1]["state"]
@@ -139,33 +142,44 @@ def test_mpo_state_is_the_running_mean_of_rewards():
     assert after.tolist() == pytest.approx([1.0 + (mean.item() - 1.0) / 4, 4.0])
 
 
-def test_dpo_is_trls(base_path, loaded, policy, world, tmp_path):
+def test_dpo_is_trls(tiny_base, loaded, policy, world, tmp_path):
     """TRL's own trainer on the same pairs and weights reports the loss that ours does."""
     from datasets import Dataset
-    from reference_impls.core.annotators import annotators
-    from reference_impls.core.pair_trainer import PairTrainer, common_arguments
-    from reference_impls.core.pairs import sampled_pairs
     from trl import DPOConfig, DPOTrainer
 
-    script = SCRIPTS["dpo"]
-    data = sampled_pairs(world, policy, annotators(world).human)[:8]
-    settings = dataclasses.replace(script.LAB, steps=3, batch_size=8, learning_rate=1e-3)
+    from reference_impls.core.data.rows import pair_row
+    from reference_impls.core.train import common
+    from reference_impls.core.train.checkpoints import begin
+    from reference_impls.core.train.pairs import train_pairs
 
-    def arguments(name):
-        common = common_arguments(settings, tmp_path / name) | {"save_strategy": "no"}
-        return DPOConfig(**common, max_length=None, beta=0.1, disable_dropout=True)
-
+    method = SCRIPTS["dpo"].method
+    task = world.tasks["brief"]
+    items = task.items(world.draw("pairs", 8, 1), 1)
+    media = [world.show(item.scene) for item in items]
+    rows_ = [
+        pair_row(item, shown, item.truth, "a red circle .")
+        for item, shown in zip(items, media, strict=True)
+    ]
+    settings = dataclasses.replace(method.last.lab, steps=3, batch_size=8, learning_rate=1e-3)
+    given = common.arguments(settings, tmp_path / "theirs") | {"save_strategy": "no"}
     theirs = DPOTrainer(
-        model=base_path, args=arguments("theirs"), processing_class=loaded[1],
-        train_dataset=Dataset.from_list(data),
+        model=tiny_base,
+        args=DPOConfig(**given, max_length=None, beta=0.1, disable_dropout=True),
+        processing_class=loaded[1],
+        train_dataset=Dataset.from_list(
+            [{name: value for name, value in row.items() if name != "item"} for row in rows_]
+        ),
+    )
+    theirs.train()
+    begin(tmp_path / "ours", {}, False)
+    train_pairs(
+        *loaded, rows_, stage=method.last, cfg=method.config(), settings=settings,
+        output=tmp_path / "ours",
     )  # fmt: skip
-    ours = PairTrainer(
-        model=base_path, args=arguments("ours"), processing_class=loaded[1], rows=data,
-        objective=script.loss, cfg=script.Config(), views=script.VIEWS,
-    )  # fmt: skip
-    losses = []
-    for trainer in (theirs, ours):
-        trainer.train()
-        losses.append([float(log["loss"]) for log in trainer.state.log_history if "loss" in log])
+    told = (tmp_path / "ours" / "metrics.jsonl").read_text().splitlines()
+    losses = [
+        [float(log["loss"]) for log in theirs.state.log_history if "loss" in log],
+        [json.loads(line)["loss"] for line in told],
+    ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     assert losses[0][0] == pytest.approx(math.log(2), abs=1e-4) and losses[0][-1] < losses[0][0]

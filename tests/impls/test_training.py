@@ -1,0 +1,377 @@
+"""The trainers as a script meets them: what a loss is given, what a step does, what a stop costs."""
+
+import dataclasses
+import json
+import random
+
+import pytest
+import torch
+
+from reference_impls.core.data.images import blank
+from reference_impls.core.data.rows import pair_row, prompt_row, said
+from reference_impls.core.method import GroupStage, PairStage, View
+from reference_impls.core.model.load import load
+from reference_impls.core.objective.groups import group_advantages, grpo
+from reference_impls.core.objective.preference import dpo, implicit_rewards, reward_metrics
+from reference_impls.core.settings import lab
+from reference_impls.core.train.checkpoints import (
+    OtherRun,
+    begin,
+    checkpoints,
+    last_checkpoint,
+    mark_complete,
+)
+from reference_impls.core.train.groups import train_groups
+from reference_impls.core.train.pairs import Lazily, row_digest, train_pairs
+
+SETTINGS = lab(1e-3, steps=2, batch_size=4, pairs=8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    beta: float = 0.1
+    epsilon: float = 0.2
+    variant: str = "paper"
+
+
+@pytest.fixture(scope="module")
+def rows(request):
+    from reference_impls.core.worlds import protocol
+
+    world = protocol.world("scenes")
+    items = world.tasks["brief"].items(world.draw("pairs", 8, 1), 1)
+    found = []
+    for number, item in enumerate(items):
+        media = world.show(item.scene)
+        row = pair_row(
+            item, media, item.truth, "a red circle .", margin=number / 4, gap=float(number)
+        )
+        found.append(row | {"negative_images": [blank(image) for image in row["images"]]})
+    return found
+
+
+def stage(loss=dpo, **changes):
+    given = {"data": lambda lab, cfg: [], "loss": loss, "lab": SETTINGS, "paper": SETTINGS}
+    return PairStage(**given | changes)
+
+
+def trained(base, output, rows, of=None, settings=SETTINGS, resume=False, cfg=None):
+    """(model, metrics of each step)"""
+    model, processor = load(base)
+    resume_from = begin(output, {"rows": row_digest(rows)}, resume)
+    train_pairs(
+        model, processor, rows, stage=of or stage(), cfg=cfg or Config(), settings=settings,
+        output=output, resume_from=resume_from,
+    )  # fmt: skip
+    lines = (output / "metrics.jsonl").read_text().splitlines()
+    return model, [json.loads(line) for line in lines]
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+# --- what a loss is given ------------------------------------------------------------------------
+
+
+def test_the_loss_is_given_views_margin_numbers_and_marks(tiny_base, rows, tmp_path):
+    seen = []
+
+    def loss(batch, cfg):
+        seen.append(batch)
+        return dpo(batch, cfg)
+
+    def tokens(row, answers, cfg):
+        marked = {
+            name: [float(end > start) for start, end in each.spans]
+            for name, each in answers.items()
+        }
+        return {"weights": marked, "segment": {"chosen": list(range(len(answers["chosen"].ids)))}}
+
+    views = ("chosen", "rejected", View("other", response="rejected", images="negative_images"))
+    trained(tiny_base, tmp_path, rows, stage(loss, views=views, tokens=tokens))
+    batch = seen[0]
+    assert batch.margin.shape == (4,) and batch.extra["gap"].tolist() == (batch.margin * 4).tolist()
+    assert set(batch.views) == {"other"} and batch.chosen_corrupt is None
+    for view in (batch.chosen, batch.rejected, batch.views["other"]):
+        assert view.logps.shape == view.ref_logps.shape == view.mask.shape
+        assert (view.logps * (1 - view.mask)).abs().max() == 0
+        # The ending is a token of the answer that no character stands for: it is not marked.
+        assert (view.weights.sum(1) == view.mask.sum(1) - 1).all()
+    places = torch.arange(batch.chosen.mask.shape[1])
+    assert torch.equal(batch.extra["segment"], places * batch.chosen.mask)
+    # The other view is the rejected answer under the blank image: neither of the two named ones.
+    assert torch.equal(batch.views["other"].mask, batch.rejected.mask)
+    assert not torch.allclose(batch.views["other"].logps, batch.rejected.logps)
+
+
+def test_values_that_do_not_fit_the_tokens_are_refused(tiny_base, rows, tmp_path):
+    wrong = stage(tokens=lambda row, answers, cfg: {"weights": {"chosen": [1.0]}})
+    with pytest.raises(ValueError, match=r"'weights' of 'chosen' has 1 values for \d+ tokens"):
+        trained(tiny_base, tmp_path, rows, wrong)
+
+
+def test_a_number_in_some_rows_only_is_refused(tiny_base, rows, tmp_path):
+    broken = [*rows[:-1], {**rows[-1], "gap": None}]
+    with pytest.raises(ValueError, match="'gap' holds a number in some rows only"):
+        trained(tiny_base, tmp_path, broken, settings=dataclasses.replace(SETTINGS, batch_size=8))
+
+
+def test_without_a_reference_no_reference_is_scored(tiny_base, rows, tmp_path, monkeypatch):
+    from reference_impls.core.train import common, forward
+
+    for owner, name in ((common, "frozen_copy"), (forward.Scorer, "store")):
+        monkeypatch.setattr(owner, name, lambda *given, **named: pytest.fail("a reference"))
+
+    def loss(batch, cfg):
+        assert batch.chosen.ref_logps is None
+        return -(batch.chosen.logps.sum(1)), {}
+
+    trained(tiny_base, tmp_path, rows, stage(loss, reference="none", views=("chosen",)))
+
+
+def test_a_stored_reference_is_the_live_one(tiny_base, rows, tmp_path):
+    views = ("chosen", "rejected", "chosen_corrupt")
+
+    def loss(batch, cfg):
+        losses, metrics = dpo(batch, cfg)
+        return losses, metrics | {"corrupt": batch.chosen_corrupt.log_ratio().detach()}
+
+    logs = [
+        trained(
+            tiny_base, tmp_path / str(stored), rows, stage(loss, views=views),
+            dataclasses.replace(SETTINGS, stored_reference=stored),
+        )[1]
+        for stored in (True, False)
+    ]  # fmt: skip
+    for one, other in zip(*logs, strict=True):
+        for name in ("loss", "chosen_reward", "corrupt"):
+            assert one[name] == pytest.approx(other[name], abs=1e-5)
+
+
+def test_kl_over_the_vocabulary_is_zero_at_the_reference_and_then_grows(tiny_base, rows, tmp_path):
+    views = (View("chosen", vocabulary_kl=True), "rejected")
+
+    def loss(batch, cfg):
+        losses, metrics = dpo(batch, cfg)
+        return losses, metrics | {"kl": batch.extra["chosen_kl"]}
+
+    _, log = trained(tiny_base, tmp_path, rows, stage(loss, views=views))
+    assert log[0]["kl"] == pytest.approx(0, abs=1e-5) and log[1]["kl"] > 1e-5
+
+
+def test_negatives_are_made_of_the_policy_at_every_step(tiny_base, rows, tmp_path):
+    calls = []
+
+    def negatives(model, inputs, cfg):
+        calls.append(len(inputs.rows))
+        return {"chosen_corrupt": torch.zeros_like(inputs.inputs["chosen_corrupt"]["pixel_values"])}
+
+    seen = []
+
+    def loss(batch, cfg):
+        seen.append(batch.chosen_corrupt.logps.detach())
+        return dpo(batch, cfg)
+
+    views = ("chosen", "rejected", "chosen_corrupt")
+    trained(tiny_base, tmp_path / "own", rows, stage(loss, views=views, negatives=negatives))
+    trained(tiny_base, tmp_path / "given", rows, stage(loss, views=views))
+    assert calls == [4, 4]
+    assert not torch.allclose(seen[0], seen[2])
+
+
+# --- a step does not depend on how it is cut -----------------------------------------------------
+
+
+def running_mean(batch, cfg):
+    """A loss with a state, a mean over the batch, and a token mean over the batch."""
+    chosen, rejected = implicit_rewards(batch, cfg.beta)
+    before = batch.extra.get("state", torch.zeros(2, dtype=torch.float64))
+    mean = ((chosen.mean() + rejected.mean()) / 2).detach().double().cpu()
+    after = torch.stack([before[0] + (mean - before[0]) / (before[1] + 1), before[1] + 1])
+    tokens = -(batch.chosen.logps * batch.chosen.mask).sum() / batch.chosen.mask.sum()
+    losses = -torch.nn.functional.logsigmoid(chosen - rejected - after[0].to(chosen)) + tokens
+    return losses, reward_metrics(chosen, rejected) | {"state": after, "shift": after[:1]}
+
+
+@pytest.mark.parametrize(("loss", "coupled"), [(dpo, False), (running_mean, True)])
+def test_accumulated_passes_take_the_step_of_the_whole_batch(
+    loss, coupled, tiny_base, rows, tmp_path
+):
+    of = stage(loss, couples_rows=coupled)
+    runs = [
+        trained(
+            tiny_base, tmp_path / str(size), rows, of,
+            dataclasses.replace(SETTINGS, per_device_batch_size=size),
+        )
+        for size in (4, 1)
+    ]  # fmt: skip
+    for one, other in zip(runs[0][1], runs[1][1], strict=True):
+        for name in ("loss", "chosen_reward", *(("shift",) if coupled else ())):
+            assert one[name] == pytest.approx(other[name], abs=1e-5), name
+    for name, value in weights(runs[0][0]).items():
+        assert torch.allclose(value, runs[1][0].state_dict()[name], atol=2e-5), name
+
+
+def test_a_batch_that_does_not_divide_is_refused(tiny_base, rows, tmp_path, monkeypatch):
+    uneven = dataclasses.replace(SETTINGS, per_device_batch_size=3)
+    with pytest.raises(ValueError, match="passes of 3 do not divide"):
+        trained(tiny_base, tmp_path, rows, settings=uneven)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match="4 cannot be divided over 3 processes"):
+        trained(tiny_base, tmp_path, rows)
+
+
+# --- going on ------------------------------------------------------------------------------------
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_state_included(tiny_base, rows, tmp_path):
+    of = stage(running_mean, couples_rows=True)
+    settings = dataclasses.replace(SETTINGS, steps=4)
+    whole, log = trained(tiny_base, tmp_path / "whole", rows, of, settings)
+    trained(tiny_base, tmp_path / "cut", rows, of, settings)
+    kept = checkpoints(tmp_path / "cut")
+    assert [path.name for path in kept] == ["checkpoint-3", "checkpoint-4"]
+    # Killed while the last checkpoint was written: its last file is missing.
+    (kept[-1] / "complete.json").unlink()
+    assert last_checkpoint(tmp_path / "cut") == kept[0]
+    again, resumed = trained(tiny_base, tmp_path / "cut", rows, of, settings, resume=True)
+    assert same(weights(whole), weights(again))
+    assert [line["step"] for line in resumed] == [1, 2, 3, 4]
+    for one, other in zip(log, resumed, strict=True):
+        assert one["shift"] == other["shift"] and one["loss"] == other["loss"]
+
+
+def test_a_checkpoint_with_a_short_file_does_not_count(tmp_path):
+    folder = tmp_path / "checkpoint-2"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"12345678")
+    mark_complete(folder)
+    assert last_checkpoint(tmp_path) == folder
+    (folder / "model.safetensors").write_bytes(b"1234")
+    assert last_checkpoint(tmp_path) is None
+
+
+def test_another_run_is_refused_and_leftovers_are_cleared(tmp_path):
+    assert begin(tmp_path, {"method": "dpo", "seed": 1}, False) is None
+    (tmp_path / "checkpoint-2").mkdir()
+    with pytest.raises(OtherRun, match='method is "dpo" there and "mpo" here'):
+        begin(tmp_path, {"method": "mpo", "seed": 1}, True)
+    assert begin(tmp_path, {"method": "mpo", "seed": 1}, False) is None
+    assert not list(tmp_path.glob("checkpoint-*"))
+    (tmp_path / "run.json").unlink()
+    (tmp_path / "checkpoint-2").mkdir()
+    with pytest.raises(OtherRun, match="unknown run"):
+        begin(tmp_path, {"method": "mpo"}, True)
+
+
+def test_prepared_rows_are_the_same_every_time(rows):
+    lazy = Lazily(rows, lambda row, rng, cfg: row | {"drawn": rng.random()}, Config(), 1)
+    assert [row["drawn"] for row in lazy] == [row["drawn"] for row in lazy]
+    assert len({row["drawn"] for row in lazy}) == len(rows)
+    assert lazy[1:3] == [lazy[1], lazy[2]]
+    assert random.Random("1/0").random() == lazy[0]["drawn"]
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+def reward_length(completions, answers):
+    return [float(len(text.split())) for text in completions]
+
+
+def group_stage(**changes):
+    given = {
+        "data": lambda lab, cfg: [], "lab": SETTINGS, "paper": SETTINGS, "loss": grpo,
+        "rewards": {"length": reward_length, "half": lambda texts, answers: [0.5] * len(texts)},
+        "advantages": lambda rewards, cfg: group_advantages(rewards),
+    }  # fmt: skip
+    return GroupStage(**given | changes)
+
+
+def trained_in_groups(base, output, rows, of=None, **changes):
+    model, processor = load(base)
+    settings = dataclasses.replace(
+        SETTINGS, **{"batch_size": 2, "group_size": 4, "max_new_tokens": 5} | changes
+    )
+    resume_from = begin(output, {}, False)
+    train_groups(
+        model, processor, rows, stage=of or group_stage(), cfg=Config(), settings=settings,
+        output=output, resume_from=resume_from,
+    )  # fmt: skip
+    lines = (output / "metrics.jsonl").read_text().splitlines()
+    return model, [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def prompts(rows):
+    kept = ("images", "prompt", "item")
+    return [{name: row[name] for name in kept} | {"answer": str(n)} for n, row in enumerate(rows)]
+
+
+def test_a_group_stays_together_and_the_first_ratio_is_one(tiny_base, prompts, tmp_path):
+    seen = []
+
+    def advantages(rewards, cfg):
+        seen.append(rewards)
+        return group_advantages(rewards)
+
+    def loss(logps, old_logps, ref_logps, advantages, mask, cfg, **more):
+        assert torch.equal(logps.detach(), old_logps)
+        assert torch.equal(advantages, advantages[:, :1].expand_as(advantages))
+        expected = group_advantages(seen[-1]).flatten()
+        assert torch.allclose(advantages[:, 0], expected)
+        return grpo(logps, old_logps, ref_logps, advantages, mask, cfg)
+
+    _, log = trained_in_groups(
+        tiny_base, tmp_path, prompts, group_stage(advantages=advantages, loss=loss)
+    )
+    assert [rewards.shape for rewards in seen] == [(2, 4), (2, 4)]
+    # Rewards are kept apart in the log; what is trained on is their sum.
+    assert log[0]["half"] == 0.5
+    assert log[0]["reward"] == pytest.approx(log[0]["length"] + 0.5)
+    assert {"groups_without_signal", "answer_tokens", "generating_share", "kl"} <= set(log[0])
+
+
+def test_accumulated_groups_take_the_step_of_the_whole_batch(tiny_base, prompts, tmp_path):
+    runs = [
+        trained_in_groups(tiny_base, tmp_path / str(size), prompts, per_device_batch_size=size)
+        for size in (2, 1)
+    ]
+    for one, other in zip(runs[0][1], runs[1][1], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+        assert one["reward"] == other["reward"]
+    for name, value in weights(runs[0][0]).items():
+        assert torch.allclose(value, runs[1][0].state_dict()[name], atol=2e-5), name
+
+
+def test_several_updates_use_one_batch_of_samples(tiny_base, prompts, tmp_path):
+    seen = []
+
+    def loss(logps, old_logps, ref_logps, advantages, mask, cfg, **more):
+        seen.append((logps.detach(), old_logps))
+        return grpo(logps, old_logps, ref_logps, advantages, mask, cfg)
+
+    trained_in_groups(tiny_base, tmp_path, prompts, group_stage(loss=loss, updates=2))
+    assert torch.equal(*seen[0]) and not torch.equal(*seen[1])
+    assert torch.equal(seen[0][1], seen[1][1])
+
+
+def test_groups_that_are_not_kept_teach_nothing(tiny_base, prompts, tmp_path):
+    before, _ = load(tiny_base)
+    none = group_stage(keep=lambda rewards, cfg: torch.zeros(len(rewards), dtype=torch.bool))
+    after, log = trained_in_groups(tiny_base, tmp_path, prompts, none)
+    assert log[0]["groups_kept"] == 0
+    assert all(
+        torch.allclose(value, after.state_dict()[name]) for name, value in weights(before).items()
+    )
+
+
+def test_rows_and_their_words(rows):
+    row = prompt_row(rows[0]["item"], type("Shown", (), {"images": ()})(), answer="3")
+    assert row["images"] == [] and row["answer"] == "3"
+    assert said("yes") == [{"role": "assistant", "content": "yes"}]
