@@ -230,7 +230,7 @@ def test_an_expectation_names_rows_that_there_are():
     wrong = Expectation(
         id="a", text="A.", metric="chair_i", direction="lower", of="x", against="dop"
     )
-    with pytest.raises(ContractError, match="no row 'dop'.*'dpo'"):
+    with pytest.raises(ContractError, match=r"no row 'dop'.*'dpo'"):
         Method(record="x", config=Config, stages=(stage(),), expectations=(wrong,))
 
 

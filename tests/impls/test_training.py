@@ -1,4 +1,4 @@
-"""The trainers as a script meets them: what a loss is given, what a step does, what a stop costs."""
+"""The trainers as a script meets them: what a loss is given, what a step is, what a stop costs."""
 
 import dataclasses
 import json
