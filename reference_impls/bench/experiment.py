@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from reference_impls.core import measure
 from reference_impls.core.data.annotators import Workshop
 from reference_impls.core.method import GroupStage, PairStage, Row, Script, load_script
 from reference_impls.core.model.policy import Policy
-from reference_impls.core.stages import Run, model_digest, note, run_stages
+from reference_impls.core.stages import Run, model_digest, note, run_stages, stage_rows
 from reference_impls.core.train.pairs import row_digest
 from reference_impls.core.worlds.protocol import Task, World
 
@@ -110,6 +110,34 @@ class Experiment:
         }
 
     # --- rows of the table -----------------------------------------------------------------------
+
+    def method_rows(self) -> Sequence[Row]:
+        """What the method's last stage trains on, which its baselines are given, too."""
+        run = self.run_of(self.script, self.cfg, self.output / "rows", None)
+        stages = self.script.method.stages
+        if len(stages) == 1 and self.script.method.rounds_of(self.cfg) == 1:
+            return stage_rows(run, stages[0], 0, self.base)[0]
+        run_stages(run)
+        return run.last_rows
+
+    def baseline_policy(
+        self,
+        name: str,
+        rows: Sequence[Row],
+        changes: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Policy:
+        """A baseline trained on the method's rows, at a point of a grid."""
+        script = self._fitted(load_script(name))
+        cfg = replace(script.method.config(), **dict(config or {}))
+        folder = self.output / "baselines" / name
+        run = self.run_of(script, cfg, folder, self._rows_for(script, rows))
+        run.changes = {**run.changes, **dict(changes or {})}
+        return run_stages(run)
+
+    def method_policy(self) -> Policy:
+        """The method's own model."""
+        return run_stages(self.run_of(self.script, self.cfg, self.output, self.rows))
 
     def baseline(
         self, name: str, rows: Sequence[Row], held_out: measure.HeldOutPairs | None

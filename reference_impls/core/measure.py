@@ -112,14 +112,32 @@ def behaviour(
 
     A probe's metric that the task reports, too, is named after the probe.
     """
-    found: dict[str, float] = {}
+    return behaviour_in_blocks(policy, world, task, split, count, 1)[0]
+
+
+def behaviour_in_blocks(
+    policy: Policy, world: World[Any], task: Task[Any], split: str, count: int, blocks: int
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """The same metrics of all items, and of each of so many blocks of neighbouring items.
+
+    A difference between two rows is resampled by blocks (`bench.statistics`).
+    """
+    whole: dict[str, float] = {}
+    parts: dict[str, list[float]] = {}
     for name in dict.fromkeys((task.id, *world.probes)):
         each = world.tasks[name]
         items, media = asked(world, each, split, count)
         answers = policy.answer_items(items, media, max_new_tokens=each.max_new_tokens)
+        size = max(1, -(-len(items) // blocks))
+        by_block = [
+            each.metrics(items[start : start + size], answers[start : start + size])
+            for start in range(0, len(items), size)
+        ]
         for metric, value in each.metrics(items, answers).items():
-            found[f"{name}_{metric}" if metric in found else metric] = value
-    return found
+            label = f"{name}_{metric}" if metric in whole else metric
+            whole[label] = value
+            parts[label] = [block[metric] for block in by_block]
+    return whole, parts
 
 
 def answers_of(policy: Policy, rows: Sequence[Row], max_new_tokens: int = 256) -> list[str]:

@@ -104,22 +104,31 @@ def run_stages(run: Run) -> Policy:
     return policy
 
 
-def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> Policy:
-    label = f"{run.script.method.record}, {where}"
+def stage_rows(
+    run: Run, stage: Stage, round_: int, start: str
+) -> tuple[Sequence[Row], Lab, TrainSettings]:
+    """What a stage trains on, the lab that its data step was given, and its settings."""
     settings = run.settings(stage)
-    model, processor = run.loaded(start, settings)
-    policy = Policy(model, Encoder(processor), settings.seed)
+    policy = run.policy(start, settings)
     base = policy if start == run.base else run.policy(run.base, settings)
     lab = Lab(
         run.world, run.task, policy, base, run.workshop, settings.seed, settings.pairs, run.split,
         round_,
     )  # fmt: skip
-    rows = run.rows if run.rows is not None and stage is run.script.method.last else None
-    if rows is None:
-        note(f"{label}: data")
-        rows = stage.data(lab, run.cfg)
+    if run.rows is not None and stage is run.script.method.last:
+        return run.rows, lab, settings
+    rows = stage.data(lab, run.cfg)
     if not len(rows):
-        raise ValueError(f"{label}: the data step gave no rows")
+        raise ValueError(f"{run.script.method.record}, {stage.name}: the data step gave no rows")
+    return rows, lab, settings
+
+
+def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> Policy:
+    label = f"{run.script.method.record}, {where}"
+    note(f"{label}: data")
+    rows, lab, settings = stage_rows(run, stage, round_, start)
+    policy, base = lab.policy, lab.base
+    model, processor = policy.model, policy.processor
     if isinstance(stage, SelectStage):
         candidates = stage.candidates
         count = candidates(run.cfg) if callable(candidates) else candidates

@@ -1,0 +1,328 @@
+"""The whole protocol for a method: every row tuned on one grid, then reported over other seeds.
+
+A row is the base, a baseline on the method's rows, the method, or an ablation. Each training is a
+job (`jobs`) whose result is kept by its content, so that a study goes on where it ended, and two
+studies share what they have in common. The result is one small table of numbers with provenance:
+`reference_impls/results/<method>.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from reference_impls.bench import cache, protocol, statistics
+from reference_impls.bench.jobs import Job, JobFailed, run_jobs
+from reference_impls.core import provenance
+from reference_impls.core.method import Expectation, GroupStage, Script, load_script
+from reference_impls.core.train.checkpoints import digest, read_json, write_json
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How large a study is; the default is the protocol."""
+
+    tuning: tuple[int, ...] = protocol.TUNING_SEEDS
+    reporting: tuple[int, ...] = protocol.REPORTING_SEEDS
+    further: tuple[int, ...] = protocol.FURTHER_SEEDS
+    held_out: int = protocol.HELD_OUT
+    tuning_held_out: int = 512
+    blocks: int = protocol.BLOCKS
+    grid: bool = True
+
+    @property
+    def whole(self) -> bool:
+        """Is it the protocol as it was fixed?"""
+        return self == Plan()
+
+
+SMOKE = Plan(tuning=(), reporting=(1,), further=(), held_out=128, blocks=8, grid=False)
+"""One seed at the script's own settings: does everything run?"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training of one row, and what its model is asked."""
+
+    method: str
+    row: str
+    seed: int
+    split: str
+    held_out: int
+    blocks: int
+    settings: tuple[tuple[str, Any], ...] = ()
+    config: tuple[tuple[str, Any], ...] = ()
+    levels: tuple[tuple[str, str], ...] = ()
+
+
+def work(task: Task) -> dict[str, Any]:
+    """Train a row and measure it: `{"metrics": {...}, "blocks": {...}, "data": {...}}`."""
+    from reference_impls.bench.experiment import Experiment
+    from reference_impls.core import measure
+    from reference_impls.core.command_line import quiet_libraries
+    from reference_impls.core.worlds.protocol import world
+
+    quiet_libraries()
+    script = load_script(task.method)
+    method = script.method
+    where = world(method.world).under({**method.condition, **dict(task.levels)})
+    own = task.row not in ("base", *method.baselines)
+    changes = method.ablations.get(task.row, {}) if own else {}
+    config = {**changes, **(dict(task.config) if own else {})}
+    with tempfile.TemporaryDirectory() as folder:
+        experiment = Experiment(
+            script=script,
+            cfg=dataclasses.replace(method.config(), **config),
+            preset="lab",
+            changes=dict(task.settings) if own else {},
+            world=where,
+            output=Path(folder),
+            base=str(where.base(task.seed)),
+            seed=task.seed,
+            split=task.split,
+        )
+        run = experiment.run_of(script, experiment.cfg, Path(folder), None)
+        base = experiment.policy_of_base(run)
+        data: dict[str, Any] = {}
+        if task.row == "base":
+            policy = base
+        elif own:
+            policy = experiment.method_policy()
+        else:
+            policy = experiment.baseline_policy(
+                task.row, experiment.method_rows(), dict(task.settings), dict(task.config)
+            )
+        metrics, blocks = measure.behaviour_in_blocks(
+            policy, where, experiment.task, task.split, task.held_out, task.blocks
+        )
+        held_out = experiment.held_out(base)
+        scored = held_out.measure(policy) if held_out is not None else {}
+    return {
+        "metrics": {name: round(value, 6) for name, value in {**metrics, **scored}.items()},
+        "blocks": {name: [round(v, 5) for v in values] for name, values in blocks.items()},
+        "data": data,
+    }
+
+
+# --- a study -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Study:
+    """The jobs of one method under one plan, and what comes of them."""
+
+    script: Script
+    plan: Plan
+    cores: int = 1
+
+    @property
+    def folder(self) -> Path:
+        """Where results of jobs are kept."""
+        return cache.folder() / "jobs"
+
+    @property
+    def rows(self) -> list[str]:
+        """All rows of the table, the base first."""
+        method = self.script.method
+        return ["base", *method.baselines, method.record, *method.ablations]
+
+    def job(self, task: Task) -> Job:
+        """The job of a task; its name holds the code that trains and measures it."""
+        code = provenance.training_digest(Path(str(self.script.module.__file__)))
+        measuring = provenance.code_digest(provenance.CORE / name for name in cache.MEASURING)
+        name = digest(repr(task), code, measuring, repr(provenance.versions()))
+        label = f"{task.method}, {task.row}, seed {task.seed}"
+        if task.settings or task.config:
+            label += f", {protocol.Point(dict(task.settings), dict(task.config)).label}"
+        return Job(label, task, self.folder / f"{name}.json")
+
+    def done(self, tasks: Sequence[Task]) -> list[dict[str, Any]]:
+        """Results of tasks, in their order. Raises JobFailed with the first that could not be."""
+        jobs = [self.job(task) for task in tasks]
+        failures = run_jobs(jobs, work, self.cores)
+        if failures:
+            raise failures[0]
+        found = [read_json(job.result) for job in jobs]
+        if any(each is None for each in found):
+            raise JobFailed("a result is missing although its job was done")
+        return [dict(each) for each in found if each is not None]
+
+    def grid(self, row: str) -> list[protocol.Point]:
+        """The points that a row is tuned over."""
+        method = self.script.method
+        script = load_script(row) if row in method.baselines else self.script
+        config = script.method.config()
+        if isinstance(script.method.last, GroupStage):
+            return protocol.grid(None, trains_on_answers=False)
+        views = getattr(script.method.last, "views_of", lambda cfg: ())(config)
+        beta = getattr(config, "beta", None)
+        return protocol.grid(beta, trains_on_answers=len(views) == 1 and beta is None)
+
+    def tuned(self) -> dict[str, dict[str, Any]]:
+        """Row -> its best point on the validation split, and how all points did."""
+        if not self.plan.grid:
+            return {row: {"point": protocol.Point(), "scores": {}} for row in self.rows[1:]}
+        found: dict[str, dict[str, Any]] = {}
+        for row in self.rows[1:]:
+            scores = self._scores(row, self.grid(row))
+            best = _best(scores)
+            scores |= self._scores(row, protocol.beyond(best))
+            found[row] = {"point": _best(scores), "scores": scores}
+        return found
+
+    def _scores(self, row: str, points: Sequence[protocol.Point]) -> dict[protocol.Point, float]:
+        plan = self.plan
+        tasks = [
+            self._task(row, seed, "validation", plan.tuning_held_out, 1, point)
+            for point in points
+            for seed in plan.tuning
+        ]
+        results = self.done(tasks)
+        metric = self._tuned_by()
+        values = [result["metrics"][metric] for result in results]
+        count = len(plan.tuning)
+        return {
+            point: fmean(values[number * count : (number + 1) * count])
+            for number, point in enumerate(points)
+        }
+
+    def _tuned_by(self) -> str:
+        from reference_impls.core.worlds.protocol import world
+
+        tasks = world(self.script.method.world).tasks
+        return tasks[self.script.method.task or next(iter(tasks))].tuned_by
+
+    def _task(
+        self, row: str, seed: int, split: str, held_out: int, blocks: int, point: protocol.Point
+    ) -> Task:
+        return Task(
+            self.script.name, row, seed, split, held_out, blocks,
+            tuple(sorted(point.settings.items())), tuple(sorted(point.config.items())),
+        )  # fmt: skip
+
+    def reported(
+        self, tuned: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Row -> one result per seed, on the test split."""
+        plan = self.plan
+        tasks = [
+            self._task(
+                row, seed, "test", plan.held_out, plan.blocks,
+                tuned[row]["point"] if row in tuned else protocol.Point(),
+            )
+            for seed in seeds
+            for row in self.rows
+        ]  # fmt: skip
+        results = self.done(tasks)
+        count = len(self.rows)
+        return {row: results[place::count] for place, row in enumerate(self.rows)}
+
+    def run(self) -> dict[str, Any]:
+        """Tune, report, decide; the content of the result file."""
+        tuned = self.tuned()
+        seeds = list(self.plan.reporting)
+        rows = self.reported(tuned, seeds)
+        if self.plan.further and self._straddles(rows):
+            seeds += self.plan.further
+            rows = self.reported(tuned, seeds)
+        method = self.script.method
+        return {
+            "method": method.record,
+            "world": method.world,
+            "condition": dict(method.condition),
+            "protocol": "whole" if self.plan.whole else dataclasses.asdict(self.plan),
+            "seeds": seeds,
+            "tuned_by": self._tuned_by(),
+            "tuned": {
+                row: {
+                    "point": each["point"].label,
+                    "scores": {p.label: round(s, 5) for p, s in each["scores"].items()},
+                }
+                for row, each in tuned.items()
+            },
+            "rows": {
+                row: {
+                    metric: [result["metrics"][metric] for result in results]
+                    for metric in results[0]["metrics"]
+                }
+                for row, results in rows.items()
+            },
+            "contrasts": [self.contrast(each, rows) for each in method.expectations],
+            "versions": provenance.versions(),
+            "code": provenance.training_digest(Path(str(self.script.module.__file__))),
+        }
+
+    def _straddles(self, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
+        for each in self.script.method.expectations:
+            difference = _difference(each, rows)
+            smallest = statistics.SMALLEST_EFFECT.get(each.metric)
+            if difference and smallest and statistics.straddles(difference, smallest):
+                return True
+        return False
+
+    def contrast(
+        self, expectation: Expectation, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+    ) -> dict[str, Any]:
+        """An expectation with its difference, interval and verdict (before the ledger's correction)."""
+        made: dict[str, Any] = {
+            name: value
+            for name, value in dataclasses.asdict(expectation).items()
+            if value not in ("", ())
+        }
+        difference = _difference(expectation, rows)
+        if difference is None:
+            return made | {"verdict": "undecided", "why": "one seed"}
+        smallest = statistics.SMALLEST_EFFECT.get(expectation.metric, 0.0)
+        verdict = statistics.verdict(difference, expectation.direction, smallest)
+        return made | {
+            "estimate": round(difference.estimate, 5),
+            "interval": [round(difference.low, 5), round(difference.high, 5)],
+            "p": round(difference.p, 5),
+            "smallest_effect": smallest,
+            "verdict": verdict,
+        }
+
+
+def _best(scores: Mapping[protocol.Point, float]) -> protocol.Point:
+    """The point with the highest score; the smaller rate where two are equal."""
+    known = {point: score for point, score in scores.items() if not math.isnan(score)}
+    return max(known, key=lambda p: (known[p], -p.settings["learning_rate"]))
+
+
+def _difference(
+    expectation: Expectation, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> statistics.Difference | None:
+    of, against = rows[expectation.of], rows[expectation.against]
+    if len(of) < 2:
+        return None
+    metric = expectation.metric
+    if metric in of[0]["blocks"]:
+        matrix = [
+            [a - b for a, b in zip(o["blocks"][metric], g["blocks"][metric], strict=True)]
+            for o, g in zip(of, against, strict=True)
+        ]
+    else:
+        pairs = zip(of, against, strict=True)
+        matrix = [[o["metrics"][metric] - g["metrics"][metric]] for o, g in pairs]
+    return statistics.crossed_bootstrap(matrix)
+
+
+def bench(
+    names: Iterable[str], plan: Plan, cores: int, folder: Path | None = None
+) -> list[dict[str, Any]]:
+    """Studies of methods, one after the other; each result is written when it is there."""
+    found = []
+    for name in names:
+        result = Study(load_script(name), plan, cores).run()
+        if folder is not None:
+            write_json(folder / f"{load_script(name).name}.json", result)
+        found.append(result)
+    return found
