@@ -271,7 +271,7 @@ class Study:
     def contrast(
         self, expectation: Expectation, rows: Mapping[str, Sequence[Mapping[str, Any]]]
     ) -> dict[str, Any]:
-        """An expectation with its difference, interval and verdict (before the ledger's correction)."""
+        """An expectation with its difference, interval and verdict, for itself alone."""
         made: dict[str, Any] = {
             name: value
             for name, value in dataclasses.asdict(expectation).items()
