@@ -1,5 +1,5 @@
 """SFT (supervised fine-tuning on the chosen answers), record `sft`: the baseline without
-preferences.
+preferences, as the survey (arXiv:2503.14504) has it.
 
     L = -1/|y_w| sum_t log pi_theta(y_w,t | x, y_w,<t)
 

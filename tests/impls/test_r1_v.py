@@ -119,7 +119,7 @@ def test_on_the_first_update_the_loss_is_the_kl_alone(variant):
     # Policy = reference: no divergence either. Without KL no reference is needed.
     value, _ = r1_v.loss(logps, logps, logps, advantages, mask, cfg)
     assert value.item() == pytest.approx(0, abs=1e-12)
-    no_kl = replace(cfg, **r1_v.ABLATIONS["no KL"])
+    no_kl = replace(cfg, **r1_v.METHOD.ablations["no KL"])
     value, _ = r1_v.loss(logps, logps, None, advantages, mask, no_kl)
     assert value.item() == pytest.approx(0, abs=1e-12)
 
