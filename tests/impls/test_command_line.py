@@ -142,11 +142,12 @@ def test_config_values_keep_their_types():
 
 
 @pytest.mark.slow
-def test_a_signal_stops_a_run_that_can_be_resumed(tmp_path):
+def test_a_signal_stops_a_run_that_can_be_resumed(tmp_path, tiny_base):
     """The real program, interrupted in the middle of training, goes on and ends well."""
     command = [
         sys.executable, "-m", "reference_impls.methods.dpo", "--pairs", "40", "--steps", "40",
-        "--batch-size", "8", "--no-baselines", "--output", str(tmp_path / "out"),
+        "--batch-size", "8", "--no-baselines", "--output", str(tmp_path / "out"), "--model",
+        tiny_base, "--preset", "lab", "--scenes", "8",
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONWARNINGS": "ignore"}
     running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

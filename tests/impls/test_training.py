@@ -282,7 +282,7 @@ def test_prepared_rows_are_the_same_every_time(rows):
 
 
 def reward_length(completions, answers):
-    return [float(len(text.split())) for text in completions]
+    return [float(len(text)) for text in completions]
 
 
 def group_stage(**changes):
