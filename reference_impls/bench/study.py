@@ -9,7 +9,9 @@ studies share what they have in common. The result is one small table of numbers
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -233,31 +235,57 @@ class Study:
         if self.plan.further and self._straddles(rows):
             seeds += self.plan.further
             rows = self.reported(tuned, seeds)
+        return self.result(tuned, seeds, rows)
+
+    def result(
+        self,
+        tuned: Mapping[str, Mapping[str, Any]],
+        seeds: Sequence[int],
+        rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    ) -> dict[str, Any]:
+        """What is committed: a table of numbers per seed, verdicts, and where they come from."""
+        from reference_impls.core.worlds.protocol import world
+
         method = self.script.method
-        return {
-            "method": method.record,
-            "world": method.world,
-            "condition": dict(method.condition),
-            "protocol": "whole" if self.plan.whole else dataclasses.asdict(self.plan),
-            "seeds": seeds,
-            "tuned_by": self._tuned_by(),
-            "tuned": {
-                row: {
-                    "point": each["point"].label,
-                    "scores": {p.label: round(s, 5) for p, s in each["scores"].items()},
-                }
-                for row, each in tuned.items()
-            },
-            "rows": {
-                row: {
-                    metric: [result["metrics"][metric] for result in results]
-                    for metric in results[0]["metrics"]
+        where = world(method.world)
+        metrics = list(rows["base"][0]["metrics"])
+        used = {each.metric for each in method.expectations}
+        columns = [name for name in metrics if name in used or name in SHOWN]
+        condition = ", ".join(f"{name} {level}" for name, level in method.condition.items())
+        table = {
+            "title": "Held-out metrics",
+            "note": f"Condition: {condition or 'as the world is'}. Tuned by {self._tuned_by()}.",
+            "columns": columns,
+            "rows": [
+                {
+                    "name": row,
+                    "settings": _settings(tuned[row]["point"]) if row in tuned else {},
+                    "metrics": {
+                        name: [result["metrics"][name] for result in results] for name in columns
+                    },
                 }
                 for row, results in rows.items()
+            ],
+        }
+        return {
+            "method": method.record,
+            "world": where.name,
+            "world_version": where.version,
+            "condition": dict(method.condition),
+            "date": datetime.date.today().isoformat(),
+            "machine": f"{os.cpu_count()} CPU cores, one process and thread each",
+            "protocol": "whole" if self.plan.whole else dataclasses.asdict(self.plan),
+            "seeds": list(seeds),
+            "tuned": {
+                row: {point.label: round(s, 5) for point, s in each["scores"].items()}
+                for row, each in tuned.items()
             },
-            "contrasts": [self.contrast(each, rows) for each in method.expectations],
+            "tables": [table],
+            "verdicts": [self.contrast(each, rows) for each in method.expectations],
+            "curves": [],
             "versions": provenance.versions(),
             "code": provenance.training_digest(Path(str(self.script.module.__file__))),
+            "command": f"mmalign bench {method.record} --jobs {self.cores}",
         }
 
     def _straddles(self, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
@@ -273,22 +301,38 @@ class Study:
     ) -> dict[str, Any]:
         """An expectation with its difference, interval and verdict, for itself alone."""
         made: dict[str, Any] = {
-            name: value
-            for name, value in dataclasses.asdict(expectation).items()
-            if value not in ("", ())
+            "claim": expectation.claim or expectation.id,
+            "text": expectation.text,
+            "metric": expectation.metric,
+            "direction": expectation.direction,
+            "of": expectation.of,
+            "against": expectation.against,
+            "primary": expectation.primary,
         }
         difference = _difference(expectation, rows)
         if difference is None:
-            return made | {"verdict": "undecided", "why": "one seed"}
+            return made | {"verdict": "undecided", "numbers": {"seeds": 1}}
         smallest = statistics.SMALLEST_EFFECT.get(expectation.metric, 0.0)
         verdict = statistics.verdict(difference, expectation.direction, smallest)
-        return made | {
-            "estimate": round(difference.estimate, 5),
-            "interval": [round(difference.low, 5), round(difference.high, 5)],
+        numbers = {
+            "difference": round(difference.estimate, 4),
+            "low": round(difference.low, 4),
+            "high": round(difference.high, 4),
             "p": round(difference.p, 5),
             "smallest_effect": smallest,
-            "verdict": verdict,
         }
+        return made | {"verdict": verdict, "numbers": numbers}
+
+
+SHOWN = (
+    "chair_i", "chair_s", "recall", "f1", "parse", "pope_accuracy", "presence", "accuracy", "format",
+    "length", "chosen_logp", "rejected_logp", "image_sensitivity",
+)  # fmt: skip
+"""Metrics that every table shows where the world reports them, besides those of predictions."""
+
+
+def _settings(point: protocol.Point) -> dict[str, Any]:
+    return {**point.settings, **point.config}
 
 
 def _best(scores: Mapping[protocol.Point, float]) -> protocol.Point:

@@ -52,6 +52,9 @@ COMMANDS = {
     "site": "site:site",
     "run": "run:run",
     "worlds": "worlds:worlds",
+    "bench": "bench:bench",
+    "results": "bench:results",
+    "claims": "bench:claims",
     "open": "open:open_",
     "completion": "completion:completion",
 }

@@ -1,0 +1,130 @@
+"""`mmalign bench`, `results`, `claims`: many runs, their tables, and what they decide."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmalign.cli import output
+from mmalign.cli.arguments import Whole
+from mmalign.cli.run import Script, missing, scripts
+from mmalign.records.root import find_root
+
+
+@click.command()
+@click.argument("methods", nargs=-1, type=Script(), metavar="[METHOD]...")
+@click.option("--jobs", type=Whole(minimum=1), default=1, show_default=True,
+              help="Workers, one core each.")  # fmt: skip
+@click.option("--smoke", is_flag=True, help="One seed at each script's own settings, few scenes.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Folder of the results.  [default: reference_impls/results of the checkout; "
+              "runs/smoke with --smoke]")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@click.pass_context
+def bench(
+    ctx: click.Context,
+    methods: tuple[str, ...],
+    jobs: int,
+    smoke: bool,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the whole protocol for METHODs, or for all: tuning, ten seeds, verdicts.
+
+    What is done is skipped, after kill -9, too; the time that is left is shown on stderr.
+    """
+    known = scripts()
+    unknown = [name for name in methods if name.replace("_", "-") not in known]
+    if unknown:
+        raise click.UsageError(f"no method is called '{unknown[0]}'; known: {', '.join(known)}")
+    try:
+        from reference_impls.bench.jobs import JobFailed
+        from reference_impls.bench.study import RESULTS, SMOKE, Plan
+        from reference_impls.bench.study import bench as study
+    except ModuleNotFoundError as error:
+        raise missing(error) from None
+    names = [known[name.replace("_", "-")] for name in methods] or list(known.values())
+    folder = out or (Path("runs") / "smoke" if smoke else RESULTS)
+    try:
+        found = study(names, SMOKE if smoke else Plan(), jobs, folder)
+    except JobFailed as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        output.write_json(found)
+    for result in found:
+        click.echo(f"{result['method']}: {_told(result)}", err=True)
+
+
+def _told(result: dict[str, Any]) -> str:
+    return "; ".join(f"{each['claim']} {each['verdict']}" for each in result["verdicts"])
+
+
+def committed(ctx: click.Context) -> list[dict[str, Any]]:
+    """The results that are committed, in the order of their file names."""
+    folder = Path(find_root(ctx.find_root().obj)) / "reference_impls" / "results"
+    found = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            found.append(json.loads(file.read_text(encoding="utf-8")))
+        except ValueError:
+            raise click.ClickException(f"{file} is not JSON") from None
+    return found
+
+
+@click.command()
+@output.table_options
+@click.pass_context
+def results(ctx: click.Context, format_: str, as_json: bool) -> None:
+    """Print the tables of the committed studies: means over seeds."""
+    found = committed(ctx)
+    if as_json or format_ == "json":
+        output.write_json(found)
+        return
+    columns = list(dict.fromkeys(c for r in found for t in r["tables"] for c in t["columns"]))
+    body = [
+        [result["method"], row["name"], str(len(result["seeds"]))]
+        + [_mean(row["metrics"].get(column)) for column in columns]
+        for result in found
+        for table in result["tables"]
+        for row in table["rows"]
+    ]
+    output.write_cells(["method", "row", "seeds", *columns], body, format_)
+    if not found:
+        output.note("no result is committed yet")
+
+
+def _mean(values: list[float] | None) -> str:
+    return f"{sum(values) / len(values):.3f}" if values else ""
+
+
+@click.command()
+@output.table_options
+@click.pass_context
+def claims(ctx: click.Context, format_: str, as_json: bool) -> None:
+    """Print the ledger: each tested claim with its verdict and numbers."""
+    rows = [
+        {
+            "kind": "claim",
+            "method": result["method"],
+            "claim": verdict["claim"],
+            "verdict": verdict["verdict"],
+            "text": verdict["text"],
+            "numbers": verdict["numbers"],
+        }
+        for result in committed(ctx)
+        for verdict in result["verdicts"]
+    ]
+    if as_json or format_ == "json":
+        output.write_json(rows)
+        return
+    body = [
+        [row["method"], row["claim"], row["verdict"],
+         ", ".join(f"{name} {value:g}" for name, value in row["numbers"].items()), row["text"]]
+        for row in rows
+    ]  # fmt: skip
+    output.write_cells(["method", "claim", "verdict", "numbers", "text"], body, format_)
+    if not rows:
+        output.note("no result is committed yet")
