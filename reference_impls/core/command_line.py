@@ -121,7 +121,7 @@ def run(method: str, arguments: list[str]) -> int:
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.pass_obj
-def command(asked: tuple[str, list[str]], as_json: bool, **options: Any) -> int:
+def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> int:
     """Train and evaluate one method beside its baselines.
 
     Progress goes to stderr, the table (or JSON) to stdout; configuration, versions, metrics of each

@@ -19,6 +19,7 @@ ratio of whole sequences, and trl/trainer/rloo_config.py#L494-L495 a beta of 0.0
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -62,7 +63,7 @@ def questions(lab: Lab, cfg: Config) -> list[Row]:
     ]
 
 
-def reward_number(completions: list[str], answers: list[str]) -> list[float]:
+def reward_number(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
     """1 where the last number of the text is the true one."""
     return [
         float(last_number(text) == last_number(answer))

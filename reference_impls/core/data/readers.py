@@ -35,7 +35,7 @@ class UnknownLayout(ValueError):
 
 
 @dataclass(frozen=True)
-class Records(Sequence):
+class Records(Sequence[Row]):
     """Records of a dataset and the folder that their image paths start from."""
 
     data: Any
@@ -44,7 +44,7 @@ class Records(Sequence):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, number: int) -> dict:
+    def __getitem__(self, number: Any) -> Any:
         if not 0 <= number < len(self.data):
             raise IndexError(number)
         return opened(self.data[number], self.folder)
@@ -55,27 +55,27 @@ def load_records(name: str) -> Records:
 
     Raises FileNotFoundError for a path without data files, OSError when the hub cannot be reached.
     """
-    import datasets
+    from datasets.load import load_dataset, load_from_disk
 
     path = Path(name).expanduser()
     if (path / "state.json").exists():
-        return Records(datasets.load_from_disk(str(path)), path)
+        return Records(load_from_disk(str(path)), path)
     if path.is_file() and path.suffix in FILES:
         files, folder = [path], path.parent
     elif path.is_dir():
         files, folder = sorted(f for f in path.rglob("*") if f.suffix in FILES), path
     else:
-        return Records(datasets.load_dataset(name, split="train"), Path())
+        return Records(load_dataset(name, split="train"), Path())
     if not files:
         raise FileNotFoundError(f"no {', '.join(FILES)} file in {path}")
     kind = FILES[files[0].suffix]
-    data = datasets.load_dataset(
+    data = load_dataset(
         kind, data_files=[str(f) for f in files if FILES[f.suffix] == kind], split="train"
     )
     return Records(data, folder)
 
 
-def opened(record: dict, folder: Path) -> dict:
+def opened(record: Row, folder: Path) -> Row:
     """The record with `images`, a list of RGB images, in place of whatever held them."""
     held = next((record[c] for c in ("images", "image", "img_path") if record.get(c)), None)
     if held is None:
@@ -84,7 +84,7 @@ def opened(record: dict, folder: Path) -> dict:
     return {**record, "images": [to_image(item, folder) for item in held]}
 
 
-def to_image(item, folder: Path) -> Image.Image:
+def to_image(item: Any, folder: Path) -> Image.Image:
     """An image from a PIL image, bytes as the hub stores them, or a path."""
     if isinstance(item, dict):
         item = io.BytesIO(item["bytes"]) if item.get("bytes") else item["path"]
@@ -94,13 +94,13 @@ def to_image(item, folder: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def as_text(value) -> str:
+def as_text(value: Any) -> str:
     """Text of a message list or of a string, without the image placeholder."""
     words = value if isinstance(value, str) else text(value)
     return words.replace("<image>", "").strip()
 
 
-def as_pair(record: dict, number: int) -> dict:
+def as_pair(record: Row, number: int) -> Row:
     """One record in any of the layouts as a preference pair. Raises UnknownLayout."""
     if isinstance(record.get("text"), str):  # RLHF-V
         record = {**record, **json.loads(record["text"])}
@@ -147,7 +147,7 @@ def read_rows(name: str, stage: Stage) -> Sequence[Row]:
     return rows
 
 
-def best_and_worst(completions) -> dict[str, str]:
+def best_and_worst(completions: Any) -> dict[str, str]:
     """The responses with the highest and the lowest mean rating.
 
     `completions` is a list of objects, or an object of lists as the hub's loader gives it. An
@@ -157,7 +157,7 @@ def best_and_worst(completions) -> dict[str, str]:
         count = len(completions["response"])
         completions = [{name: values[i] for name, values in columns} for i in range(count)]
 
-    def rating(completion: dict) -> float:
+    def rating(completion: Row) -> float:
         ratings = [aspect["Rating"] for aspect in completion["annotations"].values() if aspect]
         given = [float(rating) for rating in ratings if str(rating).replace(".", "", 1).isdigit()]
         return sum(given) / len(given) if given else 0.0

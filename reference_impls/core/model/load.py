@@ -63,5 +63,5 @@ def load(path: str | Path, device: str = "cpu", dtype: str = "float32") -> tuple
     if looks_local and not Path(text).expanduser().is_dir():
         raise FileNotFoundError(f"no model at {text}")
     processor = load_processor(text)
-    model = AutoModelForImageTextToText.from_pretrained(text, dtype=getattr(torch, dtype))
+    model: Any = AutoModelForImageTextToText.from_pretrained(text, dtype=getattr(torch, dtype))
     return model.to(device), processor

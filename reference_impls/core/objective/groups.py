@@ -24,8 +24,12 @@ class GrpoConfig:
 
 
 class HasClip(Protocol):
-    beta: float
-    epsilon: float
+    """A config with the weight of the KL and the width of the clip."""
+
+    @property
+    def beta(self) -> float: ...
+    @property
+    def epsilon(self) -> float: ...
 
 
 def group_advantages(rewards: Tensor, std_epsilon: float = 0.0) -> Tensor:
@@ -79,12 +83,6 @@ def grpo(
         "clip_fraction": answer_mean((clipped != ratio).detach().to(logps.dtype)),
     }
     return -objective.mean(), metrics
-
-
-class HasBeta(Protocol):
-    """A config with the weight of the KL."""
-
-    beta: float
 
 
 def rloo_advantages(rewards: Tensor) -> Tensor:

@@ -13,7 +13,10 @@ from reference_impls.core.scores import PairBatch, Scores
 
 
 class HasBeta(Protocol):
-    beta: float
+    """A config with the strength of the reference."""
+
+    @property
+    def beta(self) -> float: ...
 
 
 @dataclass(frozen=True)

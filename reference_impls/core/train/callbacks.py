@@ -27,7 +27,7 @@ class Progress(TrainerCallback):
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.bar: tqdm[Any] | None = None
+        self.bar: Any = None
         self.began = self.told = 0.0
         self.first = 0
 

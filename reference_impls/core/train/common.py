@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate.accelerator import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer
 
@@ -185,8 +185,10 @@ def make_trainable(model: PreTrainedModel, settings: TrainSettings) -> nn.Module
 
 def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:
     """A copy that is never trained."""
-    twin = copy.deepcopy(model).eval()
-    return twin.requires_grad_(False)
+    twin: PreTrainedModel = copy.deepcopy(model)
+    twin.eval()
+    twin.requires_grad_(False)
+    return twin
 
 
 @contextlib.contextmanager
@@ -195,7 +197,7 @@ def as_reference(model: nn.Module, frozen: PreTrainedModel | None) -> Iterator[n
     if frozen is not None:
         yield frozen
         return
-    bare = getattr(model, "module", model)
+    bare: Any = getattr(model, "module", model)
     was_training = model.training
     model.eval()
     try:

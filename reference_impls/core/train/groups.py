@@ -50,6 +50,11 @@ class Rollout:
     tokens: int
 
 
+def _numbers(examples: list[Any]) -> Any:
+    """A batch of prompts is their numbers; Trainer's type asks for a dict and its code does not."""
+    return list(examples)
+
+
 class GroupTrainer(common.Checkpoints):
     """Trains with `stage.advantages` and `stage.loss` on groups of sampled answers."""
 
@@ -79,7 +84,7 @@ class GroupTrainer(common.Checkpoints):
             model=model,
             args=args,
             train_dataset=common.Numbers(len(rows)),
-            data_collator=list,
+            data_collator=_numbers,
         )
         self.model_accepts_loss_kwargs = False
 
@@ -135,7 +140,7 @@ class GroupTrainer(common.Checkpoints):
             )
             for start in range(0, len(full), per_pass)
         ]
-        old = [self._logps(self.model, each).detach() for each in passes]
+        old = [self._logps(self._policy(), each).detach() for each in passes]
         reference = self._reference(passes)
         weights = self._weights(passes)
         everyone = {name: common.gathered(self.accelerator, each) for name, each in rewards.items()}
@@ -159,6 +164,10 @@ class GroupTrainer(common.Checkpoints):
             int(sum(each.masks[VIEW.name].sum().item() for each in passes)),
         )
 
+    def _policy(self) -> nn.Module:
+        assert isinstance(self.model, nn.Module)
+        return self.model
+
     def _logps(self, model: nn.Module, batch: forward.ViewBatch) -> Tensor:
         return self.scorer.score(model, batch).logps[VIEW.name]
 
@@ -166,7 +175,7 @@ class GroupTrainer(common.Checkpoints):
         """(rows, T) of each pass under the reference; None where there is none."""
         if self.stage.reference == "none":
             return None
-        with common.as_reference(self.model, self.reference_model) as frozen:
+        with common.as_reference(self._policy(), self.reference_model) as frozen:
             return [self._logps(frozen, each).detach() for each in passes]
 
     def _weights(self, passes: Sequence[forward.ViewBatch]) -> list[Tensor] | None:

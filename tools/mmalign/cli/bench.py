@@ -16,7 +16,7 @@ from mmalign.records.root import find_root
 
 @click.command()
 @click.argument("methods", nargs=-1, type=Script(), metavar="[METHOD]...")
-@click.option("--jobs", type=Whole(minimum=1), default=1, show_default=True,
+@click.option("--jobs", type=Whole(min=1), default=1, show_default=True,
               help="Workers, one core each.")  # fmt: skip
 @click.option("--smoke", is_flag=True, help="One seed at each script's own settings, few scenes.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
