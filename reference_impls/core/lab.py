@@ -88,3 +88,15 @@ class Lab:
             chosen, rejected = pair if choice.first else pair[::-1]
             rows.append(self.pair(place, chosen, rejected, margin=choice.margin))
         return rows
+
+    def corrected_pairs(self, annotator: Annotator, answers: Sequence[str]) -> list[Row]:
+        """Pairs of a corrected answer and the answer itself; where nothing is corrected, none."""
+        corrected = annotator.correct(self.items, self.media, answers)
+        rows = []
+        for place, (better, answer) in enumerate(zip(corrected, answers, strict=True)):
+            if better == answer:
+                self.tally.count("nothing corrected")
+            else:
+                self.tally.count("corrected")
+                rows.append(self.pair(place, chosen=better, rejected=answer))
+        return rows

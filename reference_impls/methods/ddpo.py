@@ -36,13 +36,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import Match, SequenceMatcher
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from reference_impls.core.command_line import main
+from reference_impls.core.data.segments import changed_tokens
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Answer, Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import reward_metrics
@@ -69,41 +69,17 @@ class Config:
 
 
 def corrected_pairs(lab: Lab, cfg: Config) -> list[Row]:
-    """The policy's answer, and the same one corrected by a human; equal ones are left out."""
-    answers = lab.answer()
-    corrected = lab.annotator("human").correct(lab.items, lab.media, answers)
-    rows = []
-    for place, (better, answer) in enumerate(zip(corrected, answers, strict=True)):
-        if better == answer:
-            lab.tally.count("nothing corrected")
-        else:
-            lab.tally.count("corrected")
-            rows.append(lab.pair(place, chosen=better, rejected=answer))
-    return rows
+    """The policy's answer, and the same one corrected by a human."""
+    return lab.corrected_pairs(lab.annotator("human"), lab.answer())
 
 
 def marks(chosen: list[int], rejected: list[int], cfg: Config) -> tuple[list[int], list[int]]:
     """1 on the tokens that the correction changed, for both answers; token ids in, lists out."""
-    matcher = SequenceMatcher(None, chosen, rejected, autojunk=False)
-    smallest = cfg.smallest_match if cfg.variant == "code" else 1
-    blocks = [block for block in matcher.get_matching_blocks() if block.size >= smallest]
-    changed = [1] * len(chosen), [1] * len(rejected)
-    for block in blocks:
-        changed[0][block.a : block.a + block.size] = [0] * block.size
-        changed[1][block.b : block.b + block.size] = [0] * block.size
     if cfg.variant == "code":
-        _unmark_one_sided(blocks, *changed)
-    return changed
-
-
-def _unmark_one_sided(blocks: list[Match], chosen: list[int], rejected: list[int]) -> None:
-    """The official code's rule: a span with nothing opposite it is not marked."""
-    a = b = 0
-    ends = [(block.a, block.b, block.size) for block in blocks] + [(len(chosen), len(rejected), 0)]
-    for next_a, next_b, size in ends:
-        if next_a == a or next_b == b:
-            chosen[a:next_a], rejected[b:next_b] = [0] * (next_a - a), [0] * (next_b - b)
-        a, b = next_a + size, next_b + size
+        return changed_tokens(
+            chosen, rejected, smallest_match=cfg.smallest_match, mark_one_sided=False
+        )
+    return changed_tokens(chosen, rejected)
 
 
 def token_weights(
