@@ -33,12 +33,18 @@ def pair_cases():
     return [case for case in cases("loss") if "advantages" not in case.values[1]["inputs"]]
 
 
+def group_cases():
+    """Losses over groups of answers."""
+    return [case for case in cases("loss") if "advantages" in case.values[1]["inputs"]]
+
+
 def config(module, case):
     return dataclasses.replace(module.Config(), variant=case["variant"], **case["config"])
 
 
-def batch(inputs):
-    """A PairBatch in float64 whose log-probabilities take gradients."""
+def batch(inputs, gradients=()):
+    """A PairBatch in float64 whose log-probabilities take gradients, and so do extras named in
+    `gradients` (`extra.NAME`); these tensors by name."""
     leaves, views = {}, {}
     for view, columns in inputs.items():
         if view == "extra":
@@ -52,29 +58,69 @@ def batch(inputs):
         name: torch.tensor(value, dtype=torch.float64)
         for name, value in inputs.get("extra", {}).items()
     }
+    for path in gradients:
+        if path.startswith("extra."):
+            leaves[path] = extra[path.removeprefix("extra.")].requires_grad_()
     return PairBatch(**views, extra=extra), leaves
 
 
 @pytest.mark.parametrize(("name", "case"), pair_cases())
 def test_losses_and_gradients(name, case):
     module = importlib.import_module(f"reference_impls.methods.{name}")
-    pairs, leaves = batch(case["inputs"])
+    gradients = case["outputs"]["gradients"]
+    pairs, leaves = batch(case["inputs"], gradients)
     losses, metrics = module.loss(pairs, config(module, case))
     tolerance = case.get("tolerance", 1e-9)
     expected = torch.tensor(case["outputs"]["losses"], dtype=torch.float64)
     assert losses.shape == expected.shape
     assert torch.allclose(losses, expected, rtol=0, atol=tolerance)
     losses.mean().backward()
-    for path, gradient in case["outputs"]["gradients"].items():
-        view = path.split(".")[0]
-        found = leaves[view].grad
-        found = torch.zeros_like(leaves[view]) if found is None else found
+    for path, gradient in gradients.items():
+        leaf = leaves[path.removesuffix(".logps")]
+        found = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
         assert torch.allclose(
             found, torch.tensor(gradient, dtype=torch.float64), rtol=0, atol=tolerance
         ), path
     if "state" in case["outputs"]:
         state = torch.tensor(case["outputs"]["state"], dtype=torch.float64)
         assert torch.allclose(metrics["state"], state, rtol=0, atol=tolerance)
+
+
+def numbers(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def close(found, expected, case):
+    near = {"rtol": 0, "atol": case.get("tolerance", 1e-9)}
+    torch.testing.assert_close(found, numbers(expected), **near)
+
+
+@pytest.mark.parametrize(("name", "case"), cases("advantages"))
+def test_advantages_of_groups(name, case):
+    module = importlib.import_module(f"reference_impls.methods.{name}")
+    found = module.advantages(numbers(case["inputs"]["rewards"]), config(module, case))
+    close(found, case["outputs"]["advantages"], case)
+
+
+@pytest.mark.parametrize(("name", "case"), group_cases())
+def test_losses_and_gradients_of_groups(name, case):
+    module = importlib.import_module(f"reference_impls.methods.{name}")
+    given = {column: numbers(values) for column, values in case["inputs"].items()}
+    given["logps"].requires_grad_()
+    columns = ("logps", "old_logps", "ref_logps", "advantages", "mask")
+    value, _ = module.loss(*(given[column] for column in columns), config(module, case))
+    value.backward()
+    close(value.detach(), case["outputs"]["loss"], case)
+    close(given["logps"].grad, case["outputs"]["gradients"]["logps"], case)
+
+
+@pytest.mark.parametrize(("name", "case"), cases("shaped"))
+def test_rewards_with_the_kl_in_them(name, case):
+    module = importlib.import_module(f"reference_impls.methods.{name}")
+    columns = ("rewards", "logps", "ref_logps", "mask")
+    given = [numbers(case["inputs"][column]) for column in columns]
+    found = module.METHOD.last.kl_in_reward(*given, config(module, case))
+    close(found, case["outputs"]["rewards"], case)
 
 
 @pytest.mark.parametrize(("name", "case"), cases("marking"))
@@ -88,5 +134,8 @@ def test_marked_tokens(name, case):
 
 
 def test_there_are_vectors_of_every_kind():
-    assert len(pair_cases()) >= 28
-    assert len(cases("marking")) >= 8
+    assert len(pair_cases()) >= 63
+    assert len(group_cases()) >= 11
+    assert len(cases("advantages")) >= 10
+    assert len(cases("shaped")) >= 3
+    assert len(cases("marking")) >= 13
