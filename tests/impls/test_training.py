@@ -2,18 +2,22 @@
 
 import dataclasses
 import json
+import os
+import pickle
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from reference_impls.core.data.images import blank
 from reference_impls.core.data.rows import pair_row, prompt_row, said
-from reference_impls.core.method import GroupStage, PairStage, View
+from reference_impls.core.method import View
 from reference_impls.core.model.load import load
 from reference_impls.core.objective.groups import group_advantages, grpo
-from reference_impls.core.objective.preference import dpo, implicit_rewards, reward_metrics
-from reference_impls.core.settings import lab
+from reference_impls.core.objective.preference import dpo
 from reference_impls.core.train.checkpoints import (
     OtherRun,
     begin,
@@ -23,16 +27,8 @@ from reference_impls.core.train.checkpoints import (
 )
 from reference_impls.core.train.groups import train_groups
 from reference_impls.core.train.pairs import Lazily, row_digest, train_pairs
-
-# Without a warm-up: its first step has a rate of 0.
-SETTINGS = lab(1e-3, steps=2, batch_size=4, pairs=8, warmup_ratio=0.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    beta: float = 0.1
-    epsilon: float = 0.2
-    variant: str = "paper"
+from tests.impls.stages_for_tests import SETTINGS, Config, group_stage, running_mean
+from tests.impls.stages_for_tests import pair_stage as stage
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +45,6 @@ def rows(request):
         )
         found.append(row | {"negative_images": [blank(image) for image in row["images"]]})
     return found
-
-
-def stage(loss=dpo, **changes):
-    given = {"data": lambda lab, cfg: [], "loss": loss, "lab": SETTINGS, "paper": SETTINGS}
-    return PairStage(**given | changes)
 
 
 def trained(base, output, rows, of=None, settings=SETTINGS, resume=False, cfg=None):
@@ -188,17 +179,6 @@ def test_negatives_are_made_of_the_policy_at_every_step(tiny_base, rows, tmp_pat
 # --- a step does not depend on how it is cut -----------------------------------------------------
 
 
-def running_mean(batch, cfg):
-    """A loss with a state, a mean over the batch, and a token mean over the batch."""
-    chosen, rejected = implicit_rewards(batch, cfg.beta)
-    before = batch.extra.get("state", torch.zeros(2, dtype=torch.float64))
-    mean = ((chosen.mean() + rejected.mean()) / 2).detach().double().cpu()
-    after = torch.stack([before[0] + (mean - before[0]) / (before[1] + 1), before[1] + 1])
-    tokens = -(batch.chosen.logps * batch.chosen.mask).sum() / batch.chosen.mask.sum()
-    losses = -torch.nn.functional.logsigmoid(chosen - rejected - after[0].to(chosen)) + tokens
-    return losses, reward_metrics(chosen, rejected) | {"state": after, "shift": after[:1]}
-
-
 @pytest.mark.parametrize(("loss", "coupled"), [(dpo, False), (running_mean, True)])
 def test_accumulated_passes_take_the_step_of_the_whole_batch(
     loss, coupled, tiny_base, rows, tmp_path
@@ -281,24 +261,9 @@ def test_prepared_rows_are_the_same_every_time(rows):
 # --- groups --------------------------------------------------------------------------------------
 
 
-def reward_length(completions, answers):
-    return [float(len(text)) for text in completions]
-
-
-def group_stage(**changes):
-    given = {
-        "data": lambda lab, cfg: [], "lab": SETTINGS, "paper": SETTINGS, "loss": grpo,
-        "rewards": {"length": reward_length, "half": lambda texts, answers: [0.5] * len(texts)},
-        "advantages": lambda rewards, cfg: group_advantages(rewards),
-    }  # fmt: skip
-    return GroupStage(**given | changes)
-
-
 def trained_in_groups(base, output, rows, of=None, **changes):
     model, processor = load(base)
-    settings = dataclasses.replace(
-        SETTINGS, **{"batch_size": 2, "group_size": 4, "max_new_tokens": 5} | changes
-    )
+    settings = dataclasses.replace(SETTINGS, **{"batch_size": 2} | changes)
     resume_from = begin(output, {}, False)
     train_groups(
         model, processor, rows, stage=of or group_stage(), cfg=Config(), settings=settings,
@@ -376,3 +341,43 @@ def test_rows_and_their_words(rows):
     row = prompt_row(rows[0]["item"], type("Shown", (), {"images": ()})(), answer="3")
     assert row["images"] == [] and row["answer"] == "3"
     assert said("yes") == [{"role": "assistant", "content": "yes"}]
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+
+def of_processes(count, kind, base, rows, folder, batch, per_pass):
+    """Metrics of each step of a training by so many processes (gloo, on the CPU)."""
+    file, output = folder / "rows", folder / f"{kind}-{count}-{per_pass}"
+    file.write_bytes(pickle.dumps(rows))
+    script = Path(__file__).with_name("two_processes.py")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+        str(count), str(script), base, str(file), str(output), kind, str(batch), str(per_pass),
+    ]  # fmt: skip
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}, check=False,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pairs", "coupled", "groups"])
+@pytest.mark.parametrize("per_pass", [2, 1])
+def test_two_processes_take_the_step_of_one(kind, per_pass, tiny_base, rows, prompts, tmp_path):
+    """The same global batch, with and without accumulation: the same losses."""
+    given = prompts if kind == "groups" else rows
+    one = of_processes(1, kind, tiny_base, given, tmp_path, 4, 4)
+    two = of_processes(2, kind, tiny_base, given, tmp_path, 4, per_pass)
+    if kind == "groups":
+        # Which answers are sampled depends on the process; what is made of them must not. The
+        # first loss is beta times the divergence, 0 at the reference, whatever was sampled.
+        assert one[0]["loss"] == pytest.approx(two[0]["loss"], abs=1e-5)
+        assert [line["step"] for line in two] == [1, 2]
+        return
+    for ours, theirs in zip(one, two, strict=True):
+        for name in ("loss", "chosen_reward", *(("shift",) if kind == "coupled" else ())):
+            assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name

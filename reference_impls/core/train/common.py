@@ -70,6 +70,7 @@ def arguments(settings: TrainSettings, output: Path, rows_per_unit: int = 1) -> 
         "seed": settings.seed,
         "data_seed": settings.seed,
         "use_cpu": on_cpu,
+        "ddp_backend": "gloo" if on_cpu and world_size() > 1 else None,
         "bf16": settings.dtype == "bfloat16",
         "fp16": settings.dtype == "float16",
         "remove_unused_columns": False,
