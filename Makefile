@@ -19,7 +19,7 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 HAS_BROWSER := { { for name in $(BROWSERS); do command -v $$name; done; } | grep -q .; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve site screenshots bench-kb lint clean browser
+.PHONY: help setup demo test serve site screenshots bench-kb bench-train lint clean browser
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make site    build the site into site/"
 	@echo "make serve   show the site at http://127.0.0.1:$(PORT)/ (PORT=...)"
 	@echo "make screenshots    pictures of the site and its card, into docs/assets/"
+	@echo "make bench-train    CPU time of our DPO step against TRL's, same log-probs"
 	@echo "make bench-kb    how quick records, command line and site are, against their targets"
 	@echo "make lint    ruff (check and format) and mypy"
 	@echo "make clean   remove .venv, site/ and caches; runs/ stays"
@@ -82,6 +83,9 @@ screenshots: $(TEST) browser
 
 bench-kb: $(LIGHT)
 	@$(BIN)/python tools/bench_kb.py
+
+bench-train: $(TRAIN)
+	@$(BIN)/python -W ignore tools/bench_train.py
 
 lint: $(TEST)
 	@$(BIN)/python -m ruff check .

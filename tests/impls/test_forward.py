@@ -333,7 +333,8 @@ def test_a_model_that_cannot_take_the_mask_is_scored_plainly(monkeypatch):
 # --- how it is called ----------------------------------------------------------------------------
 
 
-def test_eager_attention_gradient_checkpointing_and_a_small_chunk_change_nothing(monkeypatch):
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_gradient_checkpointing_and_a_small_chunk_change_nothing(attention, monkeypatch):
     model, processor = tiny_models.build("llava")
     model = copy.deepcopy(model).train()
     scores, _ = scored(model, processor, ROWS, "shared")
@@ -342,7 +343,7 @@ def test_eager_attention_gradient_checkpointing_and_a_small_chunk_change_nothing
     (wanted,) = torch.autograd.grad(expected.square().sum(), weight)
     monkeypatch.setattr(forward, "CHUNK", 7 * model.config.text_config.vocab_size)
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    model.set_attn_implementation("eager")
+    model.set_attn_implementation(attention)
     scores, _ = scored(model, processor, ROWS, "shared")
     found = torch.cat([each.flatten() for each in scores.logps.values()])
     (gradient,) = torch.autograd.grad(found.square().sum(), weight)
@@ -413,6 +414,25 @@ def test_the_output_layer_is_itself_again_after_a_call():
     scored(model, processor, ROWS, "shared")
     assert "forward" not in vars(model.lm_head)
     assert "get_image_features" not in vars(model.model)
+    for layer in model.model.language_model.layers:
+        assert layer.self_attn.config is model.config.text_config
+        assert "forward" not in vars(layer.mlp)
+
+
+def test_columns_of_the_prompt_alone_run_apart_and_not_at_all_in_the_last_layer(monkeypatch):
+    model, processor = tiny_models.build("qwen2_5_vl")
+    shapes = []
+    real = forward.sdpa_attention_forward
+
+    def watched(module, query, key, value, mask, **options):
+        shapes.append((module.layer_idx, query.shape[2], mask is None))
+        return real(module, query, key, value, mask, **options)
+
+    monkeypatch.setattr(forward, "sdpa_attention_forward", watched)
+    _, batch = scored(model, processor, ROWS, "shared")
+    start = min(len(prompt.ids) for prompt in batch.shared.prompts) - 1
+    rest = batch.shared.ids.shape[1] - start
+    assert shapes == [(0, rest, False), (0, start, True), (1, rest, False)]
 
 
 def test_a_batch_can_be_pickled():

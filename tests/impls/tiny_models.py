@@ -129,14 +129,15 @@ def _qwen_vision(**more: Any) -> dict[str, Any]:
     return {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 4} | more
 
 
-def _qwen(family: str, vision: dict[str, Any], patch: int, **decoder: Any) -> tuple[Any, Any]:
+def _qwen(
+    family: str, vision: dict[str, Any], patch: int, image_tokens: int = 9, **decoder: Any
+) -> tuple[Any, Any]:
     tokens = tokenizer(*VISION_TOKENS)
     side = 2 * patch
     images = transformers.Qwen2VLImageProcessorPil(
-        min_pixels=side * side, max_pixels=9 * side * side, patch_size=patch
+        min_pixels=side * side, max_pixels=image_tokens * side * side, patch_size=patch
     )
-    kind = {"Qwen2VL": "Qwen2VL", "Qwen2_5_VL": "Qwen2_5_VL", "Qwen3VL": "Qwen3VL"}[family]
-    processor = processor_class(f"{kind}Processor")(images, tokens, chat_template=QWEN)
+    processor = processor_class(f"{family}Processor")(images, tokens, chat_template=QWEN)
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 1, 1]}
     number = tokens.convert_tokens_to_ids
     config = getattr(transformers, f"{family}Config")(
@@ -152,9 +153,9 @@ def qwen2_vl() -> tuple[Any, Any]:
     return _qwen("Qwen2VL", {"depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 4}, 14)
 
 
-def qwen2_5_vl() -> tuple[Any, Any]:
+def qwen2_5_vl(image_tokens: int = 9) -> tuple[Any, Any]:
     vision = _qwen_vision(out_hidden_size=32, window_size=112, fullatt_block_indexes=[1])
-    return _qwen("Qwen2_5_VL", vision, 14)
+    return _qwen("Qwen2_5_VL", vision, 14, image_tokens)
 
 
 def qwen3_vl() -> tuple[Any, Any]:

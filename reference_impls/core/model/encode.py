@@ -31,6 +31,11 @@ from reference_impls.core.method import Answer
 Messages = Sequence[Mapping[str, Any]]
 """[{role, content}, ...]; content is a str or parts, `{type: image}` or `{type: text, text}`."""
 
+_Keys = tuple[str, ...]
+_AnswerKey = tuple[str, tuple[str, ...], str]
+_Pieces = tuple[list[int], list[tuple[int, int]]]
+"""Ids of tokens, and the characters that each stands for."""
+
 TOKEN_COLUMNS = ("token_type_ids", "mm_token_type_ids")
 """Outputs of a processor that have one number per token."""
 FIRST_MARK = 0xF0000
@@ -60,11 +65,11 @@ class Prompt:
     rendered: str = field(repr=False)
     tail: str = field(repr=False)
     marks: tuple[str, ...] = field(repr=False)
+    key: str = field(init=False)
+    """Digest of the tokens and of the images: two prompts with one key are the same input."""
 
-    @property
-    def key(self) -> str:
-        """Digest of the tokens and of the images: two prompts with one key are the same input."""
-        return digest(json.dumps([self.ids, self.images]).encode())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", digest(json.dumps([self.ids, self.images]).encode()))
 
     def followed_by(self, ids: Sequence[int]) -> Prompt:
         """The prompt with the first tokens of an answer behind it, to be continued."""
@@ -132,7 +137,7 @@ class Encoder:
         self.marked_pattern = re.compile("|".join([*map(re.escape, longest), marks]))
         self.pixel_bytes = pixel_bytes
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
-        self._answers: dict[tuple[str, str], Answer] = {}
+        self._answers: dict[_AnswerKey, Answer] = {}
         self._tails: dict[tuple[str, tuple[str, ...]], list[int]] = {}
         self._held = 0
         self._stop: list[int] | None = None
@@ -205,11 +210,15 @@ class Encoder:
                     part["text"] = mark("") + part["text"]
                 last = part
 
-    def _render(self, turns: Sequence[Mapping[str, Any]], generation_prompt: bool) -> str:
-        text: str = self.processor.apply_chat_template(
-            list(turns), add_generation_prompt=generation_prompt, tokenize=False
+    def _render(
+        self, conversations: Sequence[list[dict[str, Any]]], generation_prompt: bool
+    ) -> list[str]:
+        if not conversations:
+            return []
+        texts: list[str] = self.processor.apply_chat_template(
+            list(conversations), add_generation_prompt=generation_prompt, tokenize=False
         )
-        return text
+        return texts
 
     # --- tokens ----------------------------------------------------------------------------------
 
@@ -234,19 +243,25 @@ class Encoder:
             length += len(letter)
         return "".join(text), cuts, [*places, length]
 
-    def _piece(self, text: str, lead: str = "") -> tuple[list[int], list[tuple[int, int]]]:
-        """Ids and character spans of a text that stands behind `lead`."""
+    def _pieces(self, texts: list[str]) -> list[_Pieces]:
+        """Ids and character spans of texts."""
+        if not texts:
+            return []
         found = self.tokenizer(
-            lead + text, add_special_tokens=False, return_offsets_mapping=True,
+            texts, add_special_tokens=False, return_offsets_mapping=True,
             return_attention_mask=False,
         )  # fmt: skip
-        ids, spans = list(found["input_ids"]), [tuple(each) for each in found["offset_mapping"]]
+        return list(zip(found["input_ids"], found["offset_mapping"], strict=True))
+
+    def _piece(self, text: str, lead: str = "") -> _Pieces:
+        """Ids and character spans of a text that stands behind `lead`."""
+        ids, spans = self._pieces([lead + text])[0]
         first = sum(end <= len(lead) for _, end in spans) if lead else 0
         if any(start < len(lead) for start, _ in spans[first:]):
             raise EncodingError(f"the tokenizer joins {lead!r} with what follows it")
         return ids[first:], [(start - len(lead), end - len(lead)) for start, end in spans[first:]]
 
-    def _continued(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    def _continued(self, text: str) -> _Pieces:
         """Ids and spans of a text that continues another one."""
         for lead in LEADS:
             try:
@@ -255,9 +270,7 @@ class Encoder:
                 failed = problem
         raise failed
 
-    def _tokens(
-        self, marked: str, marks: Sequence[str], continued: bool = False
-    ) -> tuple[list[int], list[tuple[int, int]]]:
+    def _tokens(self, marked: str, marks: Sequence[str], continued: bool = False) -> _Pieces:
         """Ids and spans (of the text without marks) of a marked text.
 
         Harmless text goes through the tokenizer as it is. A literal control token is cut after its
@@ -290,50 +303,124 @@ class Encoder:
         """Tokens of a conversation that an answer is to follow.
 
         Raises EncodingError where images and their places do not match."""
-        turns = self._placed(messages, len(images))
-        keys = tuple(image_key(image) for image in images)
-        asked = digest(json.dumps([turns, keys]).encode())
-        found = self._prompts.get(asked)
-        if found is not None:
-            self._prompts.move_to_end(asked)
-            return found
-        marks: list[str] = []
-        self._mark(turns, marks)
-        rendered = self._render(turns, True)
-        output, expanded = self._process(rendered, list(images), tuple(marks))
-        ids = output.pop("input_ids")[0].tolist()
-        output.pop("attention_mask", None)
-        columns = {name: output.pop(name)[0].tolist() for name in TOKEN_COLUMNS if name in output}
+        return self.prompts([(messages, images)])[0]
+
+    def prompts(
+        self, conversations: Sequence[tuple[Messages, Sequence[Image.Image]]]
+    ) -> list[Prompt]:
+        """The same for many, in one call of template and processor where that gives the same."""
+        found: dict[str, Prompt] = {}
+        order: list[str] = []
+        new: dict[str, tuple[list[dict[str, Any]], list[Image.Image], list[str], _Keys]] = {}
+        for messages, images in conversations:
+            turns = self._placed(messages, len(images))
+            keys = tuple(image_key(image) for image in images)
+            asked = digest(json.dumps([turns, keys]).encode())
+            order.append(asked)
+            known = self._prompts.get(asked)
+            if known is not None:
+                self._prompts.move_to_end(asked)
+                found[asked] = known
+            elif asked not in new:
+                marks: list[str] = []
+                self._mark(turns, marks)
+                new[asked] = (turns, list(images), marks, keys)
+        rendered = self._render([turns for turns, *_ in new.values()], True)
+        pictures = [images for _, images, _, _ in new.values()]
+        marked = [tuple(marks) for _, _, marks, _ in new.values()]
+        outputs = self._process_together(rendered, pictures, marked)
+        if outputs is None:
+            given = zip(rendered, pictures, marked, strict=True)
+            outputs = [self._process([text], [images], marks)[0] for text, images, marks in given]
+        for (asked, (_, _, marks, keys)), text, (output, expanded) in zip(
+            new.items(), rendered, outputs, strict=True
+        ):
+            found[asked] = self._made(text, expanded, output, tuple(marks), keys)
+            self._keep(asked, found[asked])
+        return [found[asked] for asked in order]
+
+    def _made(
+        self,
+        rendered: str,
+        expanded: str,
+        output: dict[str, Tensor],
+        marks: tuple[str, ...],
+        keys: _Keys,
+    ) -> Prompt:
+        """A prompt of what the processor returned."""
+        columns = {name: output[name][0].tolist() for name in TOKEN_COLUMNS if name in output}
         last = max((found.start() for found in self.control_pattern.finditer(expanded)), default=0)
-        made = Prompt(
-            ids=ids,
+        return Prompt(
+            ids=output["input_ids"][0].tolist(),
             columns=columns,
-            vision=dict(output),
+            vision={
+                name: value
+                for name, value in output.items()
+                if name not in ("input_ids", "attention_mask", *TOKEN_COLUMNS)
+            },
             images=keys,
             rendered=rendered,
             tail=expanded[last:],
-            marks=tuple(marks),
+            marks=marks,
         )
-        self._keep(asked, made)
-        return made
 
     def _process(
-        self, rendered: str, images: list[Image.Image], marks: tuple[str, ...]
-    ) -> tuple[dict[str, Tensor], str]:
-        """What the processor makes of a rendered prompt, and the text with its images expanded."""
+        self, rendered: list[str], images: list[list[Image.Image]], marks: tuple[str, ...]
+    ) -> list[tuple[dict[str, Tensor], str]]:
+        """What the processor makes of rendered prompts of one length, each with the text in which
+        its images are expanded; vision inputs of all of them stand in the first."""
         reader = _Reader(self, marks)
         processor = copy.copy(self.processor)
         processor.tokenizer = reader
         try:
             output = processor(
-                text=[rendered],
-                images=[images] if images else None,
+                text=list(rendered),
+                images=images if any(images) else None,
                 add_special_tokens=False,
                 return_tensors="pt",
             )
         except (ValueError, IndexError, StopIteration) as problem:
             raise EncodingError(f"{type(self.processor).__name__}: {problem}") from problem
-        return {name: torch.as_tensor(value) for name, value in output.items()}, reader.text
+        values = {name: torch.as_tensor(value) for name, value in output.items()}
+        per_token = ("input_ids", "attention_mask", *TOKEN_COLUMNS)
+        found: list[tuple[dict[str, Tensor], str]] = []
+        for number, text in enumerate(reader.texts):
+            own = {
+                name: value[number : number + 1] if name in per_token else value
+                for name, value in values.items()
+                if name in per_token or not number
+            }
+            found.append((own, text))
+        return found
+
+    def _process_together(
+        self,
+        rendered: list[str],
+        images: list[list[Image.Image]],
+        marks: list[tuple[str, ...]],
+    ) -> list[tuple[dict[str, Tensor], str]] | None:
+        """The same for many prompts in one call of the processor.
+
+        None where a call for each could give something else: texts of unlike length, literal
+        control tokens, or a processor that returns more than one picture for each image."""
+        if len(rendered) < 2 or any(marks) or not all(images):
+            return None
+        if len({len(text) for text in rendered}) > 1 or len({len(each) for each in images}) > 1:
+            return None
+        if len({image.size for each in images for image in each}) > 1:
+            return None
+        try:
+            found = self._process(rendered, images, ())
+        except EncodingError:
+            return None  # each alone says which one it is
+        vision = {n: v for n, v in found[0][0].items() if n not in ("input_ids", "attention_mask")}
+        if set(vision) != {"pixel_values"} or len(vision["pixel_values"]) != sum(map(len, images)):
+            return None
+        parts = vision["pixel_values"].split(len(images[0]))  # type: ignore[no-untyped-call]
+        return [
+            ({**own, "pixel_values": part.clone()}, text)
+            for (own, text), part in zip(found, parts, strict=True)
+        ]
 
     def _keep(self, asked: str, prompt: Prompt) -> None:
         self._prompts[asked] = prompt
@@ -350,21 +437,35 @@ class Encoder:
         `spans` are characters of `text`; tokens of the ending have (len(text), len(text)).
         Raises EncodingError where the template writes the answer in a way that no sampling from
         the prompt could give."""
-        prompt = self.prompt(messages, images)
-        known = self._answers.get((prompt.rendered, text))
-        if known is not None and prompt.marks == ():
-            return known
-        turns = self._placed(messages, len(images))
-        turns.append({"role": "assistant", "content": [{"type": "text", "text": text}]})
-        marks: list[str] = []
-        self._mark(turns, marks)
-        content = turns[-1]["content"][0]["text"]
-        rest = self._after(prompt.rendered, self._render(turns, False), content)
-        ids, spans = self._answer_tokens(prompt, rest, marks)
-        made = Answer(text, ids, self._spans(text, content, rest, marks, spans))
-        if not marks:
-            self._answers[prompt.rendered, text] = made
-        return made
+        return self.answers([(self.prompt(messages, images), messages, text)])[0]
+
+    def answers(self, asked: Sequence[tuple[Prompt, Messages, str]]) -> list[Answer]:
+        """The same for many; each with its prompt and the conversation that the prompt is of."""
+        keys = [(prompt.rendered, prompt.marks, text) for prompt, _, text in asked]
+        new: dict[_AnswerKey, tuple[Prompt, list[dict[str, Any]], list[str]]] = {}
+        for key, (prompt, messages, text) in zip(keys, asked, strict=True):
+            if key in self._answers or key in new:
+                continue
+            turns = self._placed(messages, len(prompt.images))
+            turns.append({"role": "assistant", "content": [{"type": "text", "text": text}]})
+            marks: list[str] = []
+            self._mark(turns, marks)
+            new[key] = (prompt, turns, marks)
+        wholes = self._render([turns for _, turns, _ in new.values()], False)
+        written: dict[_AnswerKey, tuple[str, str]] = {}
+        for (key, (prompt, turns, _)), whole in zip(new.items(), wholes, strict=True):
+            content = turns[-1]["content"][0]["text"]
+            written[key] = (content, self._after(prompt.rendered, whole, content))
+        plain = [key for key, (_, _, marks) in new.items() if not marks]
+        known = dict(
+            zip(plain, self._pieces([new[k][0].tail + written[k][1] for k in plain]), strict=True)
+        )
+        for key, (prompt, _, marks) in new.items():
+            content, rest = written[key]
+            ids, spans = self._answer_tokens(prompt, rest, marks, known.get(key))
+            text = key[-1]
+            self._answers[key] = Answer(text, ids, self._spans(text, content, rest, marks, spans))
+        return [self._answers[key] for key in keys]
 
     def _after(self, prompt: str, whole: str, content: str) -> str:
         """What the template writes after the generation prompt."""
@@ -388,18 +489,19 @@ class Encoder:
         return rest
 
     def _answer_tokens(
-        self, prompt: Prompt, rest: str, marks: Sequence[str]
-    ) -> tuple[list[int], list[tuple[int, int]]]:
+        self, prompt: Prompt, rest: str, marks: Sequence[str], whole: _Pieces | None
+    ) -> _Pieces:
         """Ids and spans of the rest as the whole text has them, where the prompt's stay its own.
 
         Where a token would join the last letters of the prompt with the first ones of the answer,
-        no sampling could write it: there the answer is tokenised as a text that continues."""
+        no sampling could write it: there the answer is tokenised as a text that continues.
+        `whole`: those of the prompt's tail and the rest, where they are known."""
         asked = (prompt.tail, prompt.marks)
         if asked not in self._tails:
             self._tails[asked] = self._tokens(prompt.tail, prompt.marks)[0]
         tail = self._tails[asked]
         if tail and prompt.ids[-len(tail) :] == tail:
-            ids, spans = self._tokens(prompt.tail + rest, marks)
+            ids, spans = whole if whole is not None else self._tokens(prompt.tail + rest, marks)
             if ids[: len(tail)] == tail:
                 length = len(self._plain(prompt.tail, marks)[0])
                 return ids[len(tail) :], [(a - length, b - length) for a, b in spans[len(tail) :]]
@@ -481,23 +583,23 @@ class Encoder:
 
 
 class _Reader:
-    """Stands where a processor expects its tokenizer: notes the text with its images expanded.
+    """Stands where a processor expects its tokenizer: notes texts with their images expanded.
 
     Where texts hold literal control tokens, their ids are the encoder's."""
 
     def __init__(self, encoder: Encoder, marks: tuple[str, ...]) -> None:
-        self.encoder, self.marks, self.text = encoder, marks, ""
+        self.encoder, self.marks = encoder, marks
+        self.texts: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.encoder.tokenizer, name)
 
     def __call__(self, text: Any, **options: Any) -> Any:
-        texts = [text] if isinstance(text, str) else list(text)
-        self.text = texts[0]
+        self.texts = [text] if isinstance(text, str) else list(text)
         if not self.marks:
-            return self.encoder.tokenizer(texts, **options)
-        ids, spans = self.encoder._tokens(self.text, self.marks)
-        places = self.encoder._plain(self.text, self.marks)[2]
+            return self.encoder.tokenizer(self.texts, **options)
+        ids, spans = self.encoder._tokens(self.texts[0], self.marks)
+        places = self.encoder._plain(self.texts[0], self.marks)[2]
         return _Encoding(ids, spans, places, options.get("return_tensors"))
 
 

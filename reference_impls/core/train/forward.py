@@ -20,6 +20,7 @@ logits.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import itertools
 import logging
@@ -31,9 +32,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.utils.checkpoint import checkpoint
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from reference_impls.core.method import Answer, Row, Views, resolve_views
+from reference_impls.core.method import Answer, Row, View, Views, resolve_views
 from reference_impls.core.model.encode import Encoder, Prompt, digest, stack_vision
 from reference_impls.core.train.layout import (
     PADDING,
@@ -231,30 +235,59 @@ class Scorer:
         Raises ValueError for a row that lacks a column, EncodingError for one that cannot become
         tokens: the text names the row."""
         numbers = range(len(rows)) if numbers is None else numbers
-        prompts: dict[str, list[Prompt]] = {}
-        answers: dict[str, list[Answer]] = {}
-        keys: dict[str, list[str]] = {}
-        for view in self.views:
-            name = view.name
-            prompts[name], answers[name], keys[name] = [], [], []
-            for number, row in zip(numbers, rows, strict=True):
+        for number, row in zip(numbers, rows, strict=True):
+            for view in self.views:
                 missing = [column for column in view.columns if column not in row]
                 if missing:
-                    raise ValueError(f"row {number}: the view '{name}' needs {missing[0]!r}")
-                images = list(row[view.images] or ())
-                try:
-                    prompt = self.encoder.prompt(row[view.prompt], images)
-                    text = answer_text(row[view.response])
-                    answer = self.encoder.answer(row[view.prompt], images, text)
-                except ValueError as problem:
-                    raise type(problem)(f"row {number}, view '{name}': {problem}") from problem
-                prompts[name].append(prompt)
-                answers[name].append(answer)
-                keys[name].append(digest(f"{prompt.key} {answer.ids}".encode()))
+                    raise ValueError(f"row {number}: the view '{view.name}' needs {missing[0]!r}")
+        try:
+            prompts, answers = self._encoded(rows)
+        except ValueError:
+            # One by one, to say which row it is.
+            for number, row in zip(numbers, rows, strict=True):
+                for view in self.views:
+                    try:
+                        self._encoded([row], (view,))
+                    except ValueError as problem:
+                        where = f"row {number}, view '{view.name}'"
+                        raise type(problem)(f"{where}: {problem}") from problem
+            raise
+        keys = {
+            name: [
+                digest(f"{prompt.key} {answer.ids}".encode())
+                for prompt, answer in zip(prompts[name], answers[name], strict=True)
+            ]
+            for name in prompts
+        }
         batch = view_batch(self.views, prompts, answers, keys, list(numbers))
         if not self.wanted:
             return batch
         return dataclasses.replace(batch, shared=self._lay_out(batch, "shared", {}))
+
+    def _encoded(
+        self, rows: Sequence[Row], views: Sequence[View] = ()
+    ) -> tuple[dict[str, list[Prompt]], dict[str, list[Answer]]]:
+        """By view, each row's prompt and answer; one of each for columns that views have alike."""
+        views = views or self.views
+        columns = list(dict.fromkeys((view.prompt, view.images) for view in views))
+        given = [(row[p], list(row[i] or ())) for p, i in columns for row in rows]
+        read = self.encoder.prompts(given)
+        by_column = {
+            column: read[number * len(rows) : (number + 1) * len(rows)]
+            for number, column in enumerate(columns)
+        }
+        prompts = {view.name: by_column[view.prompt, view.images] for view in views}
+        asked = [
+            (prompt, row[view.prompt], answer_text(row[view.response]))
+            for view in views
+            for prompt, row in zip(prompts[view.name], rows, strict=True)
+        ]
+        written = self.encoder.answers(asked)
+        answers = {
+            view.name: written[number * len(rows) : (number + 1) * len(rows)]
+            for number, view in enumerate(views)
+        }
+        return prompts, answers
 
     def _lay_out(
         self, batch: ViewBatch, layout: LayoutName, pixels: Mapping[str, Tensor]
@@ -394,6 +427,9 @@ class Scorer:
         with contextlib.ExitStack() as stack:
             if layout == "shared" and features_repeat(inner, sequences):
                 stack.enter_context(_features_once(inner, sequences))
+            if layout == "shared":
+                first = min(len(prompt.ids) for prompt in sequences.prompts) - 1
+                stack.enter_context(prompt_apart(inner, first))
             if not scaled:
                 stack.enter_context(_replacing(head, "forward", reader))
             output = model(**arguments, use_cache=False).logits
@@ -576,7 +612,10 @@ def block_mask(inner: Any, blocks: Tensor) -> Any:
     if kind == "flex_attention":
         return _flex_mask(blocks)
     mask = visible(blocks)
-    if kind == "eager":
+    # SDPA on a CPU adds the mask to the scores and would convert it in every layer; under autocast
+    # the scores have another type than the model.
+    on_cpu = blocks.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    if kind == "eager" or on_cpu:
         dtype = inner.dtype
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
             ~mask, torch.finfo(dtype).min
@@ -597,6 +636,62 @@ def _flex_mask(blocks: Tensor) -> Any:
 
     rows, length = blocks.shape
     return create_block_mask(seen, rows, None, length, length, device=str(blocks.device))
+
+
+SPLIT = "sdpa_prompt_apart"
+
+
+@contextlib.contextmanager
+def prompt_apart(inner: Any, start: int) -> Iterator[None]:
+    """What the first `start` columns, which are prompt in every sequence, need not go through.
+
+    Their queries see each other only: SDPA takes them apart without a mask, and the mask is read
+    for the others alone. In the last layer neither they nor their feed-forward block are run: no
+    answer is predicted there, and what follows is position by position. Left alone where
+    checkpointing runs layers again after the call, or where layers are not plain ones."""
+    layers = getattr(inner.get_decoder(), "layers", None)
+    again = inner.training and getattr(inner, "is_gradient_checkpointing", False)
+    if not layers or again or start < 1:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        for number, layer in enumerate(layers):
+            attention: Any = getattr(layer, "self_attn", None)
+            config: Any = getattr(attention, "config", None)
+            if getattr(config, "_attn_implementation", None) == "sdpa":
+                AttentionInterface.register(SPLIT, _split_attention)
+                own = copy.copy(config)
+                own._attn_implementation_internal = SPLIT  # the setter would ask the model
+                last = number == len(layers) - 1
+                stack.enter_context(_replacing(attention, "config", own))
+                stack.enter_context(_replacing(attention, "prompt_columns", (start, last)))
+        block: Any = getattr(layers[-1], "mlp", None)
+        if type(block).__name__.endswith("MLP"):
+            original = block.forward
+
+            def later(hidden: Tensor) -> Tensor:
+                return pad(original(hidden[:, start:]), (0, 0, start, 0))
+
+            stack.enter_context(_replacing(block, "forward", later))
+        yield
+
+
+def _split_attention(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **options: Any
+) -> tuple[Tensor, None]:
+    """SDPA in two parts, (S, L, heads, d): the first columns, zeros in the last layer, and the rest
+    under its mask."""
+    start, last = module.prompt_columns
+    rest, _ = sdpa_attention_forward(
+        module, query[:, :, start:], key, value, mask[:, :, start:], **options
+    )
+    if last:
+        return pad(rest, (0, 0, 0, 0, start, 0)), None
+    first, _ = sdpa_attention_forward(
+        module, query[:, :, :start], key[:, :, :start], value[:, :, :start], None,
+        **{**options, "is_causal": True},
+    )  # fmt: skip
+    return torch.cat([first, rest], 1), None
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from mmalign.check import latex
 from mmalign.check.context import Context, Place
 from mmalign.records.model import Method
 from mmalign.records.problems import Finding, Location
+from mmalign.vocabulary import TODO, TODO_ID
 
 
 def scripts(context: Context) -> Iterator[Finding]:
@@ -81,7 +82,7 @@ def _equations(context: Context) -> Iterator[tuple[str, Location, str]]:
                 yield file, ("terms", number, "form"), term.form
 
 
-_TODO = re.compile(r"TODO\b")
+_TODO = re.compile(rf"{TODO}\b")
 
 
 def drafts(context: Context) -> Iterator[Finding]:
@@ -92,27 +93,29 @@ def drafts(context: Context) -> Iterator[Finding]:
     records: dict[str, Any] = {**context.records.papers, **context.records.unshaped}
     for file, record in records.items():
         authors = record.get("authors") if isinstance(record, dict) else record.authors
-        if isinstance(authors, tuple) and authors and authors[-1] in ("others", "TODO"):
+        if isinstance(authors, tuple) and authors and authors[-1] in ("others", TODO):
             message, at = "the list of authors is not complete", ("authors", len(authors) - 1)
             yield Finding("R021", file, at, message, "name them all")
         hint = "open the paper, write it, and name the place in the evidence"
-        for location in _todos(record, ()):
+        # Terms of a record that has its shape are looked at by `taxonomy.unknown_terms`.
+        words = (TODO_ID,) if isinstance(record, dict) else ()
+        for location in _todos(record, (), words):
             if location[0] != "authors":
                 yield Finding("R021", file, location, "the draft still says TODO here", hint)
 
 
-def _todos(value: Any, at: Location) -> Iterator[Location]:
-    """Where a text begins with TODO."""
+def _todos(value: Any, at: Location, words: tuple[str, ...]) -> Iterator[Location]:
+    """Where a text begins with TODO, or is one of some words."""
     if isinstance(value, str):
-        if _TODO.match(value):
+        if _TODO.match(value) or value in words:
             yield at
     elif isinstance(value, tuple):
         for number, item in enumerate(value):
-            yield from _todos(item, (*at, number))
+            yield from _todos(item, (*at, number), words)
     elif isinstance(value, (dict, BaseModel)):
         for name, item in value.items() if isinstance(value, dict) else value:
             if item:
-                yield from _todos(item, (*at, name))
+                yield from _todos(item, (*at, name), words)
 
 
 def single_results(context: Context) -> Iterator[Finding]:

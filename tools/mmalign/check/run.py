@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
 from mmalign.check import evidence, files, ids, methods, taxonomy
@@ -73,7 +73,8 @@ def check(
     problems = [*records.problems, *records.locate(found_by_rules), *unread]
     problems += files.unread(records, wanted or ())
     if wanted is not None:
-        problems = [p for p in problems if _inside(found / p.file, wanted)]
+        named = frozenset(wanted)
+        problems = [p for p in problems if _inside(found / p.file, named)]
     unique = sorted(dict.fromkeys(problems), key=lambda problem: problem.place)
     return (kb if shaped else None), capped(unique)
 
@@ -85,5 +86,5 @@ def _wanted(root: Path, path: str | os.PathLike[str]) -> Path:
     return place if inside or not place.is_dir() else Path(os.path.realpath(place))
 
 
-def _inside(path: Path, wanted: list[Path]) -> bool:
-    return any(path == each or each in path.parents for each in wanted)
+def _inside(path: Path, wanted: Container[Path]) -> bool:
+    return path in wanted or any(parent in wanted for parent in path.parents)

@@ -56,7 +56,7 @@ def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: b
     title and author; every entry that cannot be read is named, and the others are read. With
     --write all drafts are written, or none. FILE may be - for standard input.
     """
-    from mmalign.cli.new import checkout, read_bytes, today, write_drafts
+    from mmalign.cli.new import FEW, checkout, read_bytes, today, write_drafts
     from mmalign.curate import intake
     from mmalign.curate.reference import decode, read_bibtex
     from mmalign.errors import BadReference
@@ -79,8 +79,10 @@ def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: b
     if folder is not None:
         taken = {paper["id"] for paper in papers} | {path.stem for path in folder.iterdir()}
         made, left = intake.drafts(items, taken, today())
-        for remark in left:
+        for remark in left[:FEW]:
             output.note(remark.render(name))
+        if len(left) > FEW:
+            output.note(f"{len(left) - FEW} more are left out for the same reason")
         write_drafts(catalogue.root, folder, made)
     elif new:
         output.note(f"{new} {'is' if new == 1 else 'are'} new; --write makes drafts")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmalign.vocabulary import Json
 
 FEW = 5
-"""Drafts up to this number are reported problem by problem."""
+"""Drafts, or entries left out, up to this number are named one by one."""
 FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
 
 

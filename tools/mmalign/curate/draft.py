@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import yaml
@@ -40,20 +40,30 @@ SKELETONS: dict[str, Json] = {
 }  # fmt: skip
 
 
-def id_of(reference: Reference, taken: Container[str] = ()) -> str:
+def id_of(
+    reference: Reference, taken: Container[str] = (), last: dict[str, int] | None = None
+) -> str:
     """An id for a paper that is not taken.
 
     What stands before the colon of its title if that is short, else the first author's family name,
     the year, and the first word of the title; where that is taken, the next words follow, then a
-    number.
+    number. `last` remembers numbers between calls, so that a thousand papers of the same words do
+    not count up a thousand times.
     """
-    for id_ in _ids(reference):
+    ids = _ids(reference)
+    for id_ in ids:
         if id_ not in taken:
             return id_
-    raise AssertionError("there is always a next number")
+    last = {} if last is None else last
+    stem = slug(ids[-1][: MAX_ID - 10])
+    while True:
+        last[stem] = last.get(stem, 1) + 1
+        if (id_ := f"{stem}-{last[stem]}") not in taken:
+            return id_
 
 
-def _ids(reference: Reference) -> Iterator[str]:
+def _ids(reference: Reference) -> list[str]:
+    """Ids made of words, the shortest first."""
     head, colon, rest = reference.title.partition(":")
     if colon and len(head.split()) <= 3:
         id_, words = slug(head), slug(rest).split("-")
@@ -64,14 +74,10 @@ def _ids(reference: Reference) -> Iterator[str]:
         words = words if first is None else words[first + 1 :]
         author = reference.authors[0].split()[-1] if reference.authors else "anonymous"
         id_ = slug(f"{author} {reference.year or ''} {word}")
-    yield id_
+    ids = [id_]
     for word in [word for word in words if len(word) > 2][:5]:
-        id_ = slug(f"{id_} {word}")
-        yield id_
-    number = 2
-    while True:
-        yield slug(f"{id_[: MAX_ID - 10]} {number}")
-        number += 1
+        ids.append(slug(f"{ids[-1]} {word}"))
+    return ids
 
 
 def slug(text: str) -> str:

@@ -97,6 +97,7 @@ def drafts(
     Those that name no place where they could be read are left out, with a remark on each.
     """
     used = set(taken)
+    numbers: dict[str, int] = {}
     made, left = [], []
     for item in items:
         if item.status != "new":
@@ -107,7 +108,7 @@ def drafts(
             message = "no arXiv id, DOI or address: left out"
             left.append(Remark(reference.line, message, reference.key))
             continue
-        id_ = draft.id_of(reference, used)
+        id_ = draft.id_of(reference, used, numbers)
         used.add(id_)
         made.append(draft.record(reference, id_, today, source))
     return made, left

@@ -109,7 +109,10 @@ def _reference(entry: bibtex.Entry, title: str, notes: list[Remark]) -> Referenc
     arxiv = _arxiv(fields, entry, notes)
     doi = identifiers.find_doi(fields.get("doi", ""), says_so=True)
     if doi is None:
-        if tex.plain(fields.get("doi", "")):
+        short = re.fullmatch(r"10/\w+", fields.get("doi", "").strip())
+        if short:  # of https://shortdoi.org: it leads to the paper, but does not name it
+            url = url or f"https://doi.org/{short[0]}"
+        elif tex.plain(fields.get("doi", "")):
             notes.append(Remark(entry.line, f"'{fields['doi'][:60]}' is not a DOI", entry.key))
         doi = next(filter(None, map(identifiers.find_doi, addresses)), None)
     acl = next(filter(None, (identifiers.find_acl(text) for text in (doi or "", *addresses))), None)

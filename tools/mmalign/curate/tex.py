@@ -34,6 +34,8 @@ def plain(tex: str) -> str:
 def clean(text: str) -> str:
     """A text in one line, composed (NFC), without the characters that no record may hold."""
     one_line = " ".join(unicodedata.normalize("NFC", text).split())
+    if one_line.isascii() and one_line.isprintable():
+        return one_line
     return " ".join(UNWANTED.sub("", one_line).split())
 
 
@@ -106,8 +108,8 @@ def _name(tex: str) -> list[str]:
     sections = _sections(tex)
     if len(sections) > 2 and all(len(part.split()) > 1 for part in sections):
         return [name for part in sections for name in _name(part)]
-    suffixes = [bool(_SUFFIX.fullmatch(plain(part))) for part in sections]
-    if suffixes == [False, False, True]:
+    suffix = [bool(_SUFFIX.fullmatch(part.strip("{}"))) for part in sections]
+    if suffix == [False, False, True]:
         tex = ", ".join((sections[0], sections[2], sections[1]))
     try:
         parts = parse_single_name_into_parts(tex, strict=True)
