@@ -17,7 +17,8 @@ Extra: `chosen_score`, `rejected_score` (B,); `mean_gap` (B,), the mean of delta
 where it is given (else `mean_gap` of the config, the code's constant); `drawn` (B,), 1 on the pairs
 that the filter keeps, in place of a random draw. Drawn are `keep` of the pairs, at least one,
 without replacement, with a chance that falls with (gap - R_mean)^2 / 2. The stream of the draw
-depends on the gaps alone, so that every process, and a run that was resumed, draws the same.
+comes from the lengths and scores of the batch's answers, which no rounding touches: every process
+draws the same, and so does a run that was resumed, or one that cuts the batch into several passes.
 
 Simplifications
 1. Pairs: two sampled answers to each image, ordered by a strong model, in place of RLAIF-V's, which
@@ -57,6 +58,7 @@ from reference_impls.core.scores import PairBatch
 from reference_impls.core.settings import TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
+SCORES = ("chosen_score", "rejected_score")
 PAPER = TrainSettings(
     learning_rate=5e-7,  # DAMA/scripts/run_dpo.sh: --learning_rate
     epochs=4,  # DAMA/scripts/run_dpo.sh: --num_train_epochs
@@ -98,19 +100,26 @@ def scored_pairs(lab: Lab, cfg: Config) -> list[Row]:
 def data_factor(batch: PairBatch, like: Tensor, cfg: Config) -> Tensor:
     """(B,) alpha_D. Raises ValueError where the batch has no scores."""
     try:
-        hardness = batch.extra["chosen_score"] - batch.extra["rejected_score"]
+        chosen, rejected = (batch.extra[name] for name in SCORES)
     except KeyError as missing:
         raise ValueError(f"the data-aware factor needs `extra[{missing}]`") from None
     mean = torch.full_like(like, cfg.mean_gap)
     if cfg.variant != "code":
         mean = batch.extra.get("mean_gap", mean)
-    return torch.sigmoid(hardness.to(like)) / torch.sigmoid(mean.to(like))
+    return torch.sigmoid((chosen - rejected).to(like)) / torch.sigmoid(mean.to(like))
 
 
-def draw(gaps: Tensor, mean: Tensor, cfg: Config) -> Tensor:
+def seed_of(batch: PairBatch) -> int:
+    """A number that the lengths and scores of the batch's answers make."""
+    told = [batch.need(view).mask.sum(-1) for view in VIEWS]
+    told += [batch.extra[name] for name in SCORES if name in batch.extra]
+    return zlib.crc32(torch.stack([t.detach().double().cpu() for t in told]).numpy().tobytes())
+
+
+def draw(gaps: Tensor, mean: Tensor, seed: int, cfg: Config) -> Tensor:
     """(B,) 1 on the pairs that the filter keeps."""
     known = gaps.detach().double().cpu()
-    stream = torch.Generator().manual_seed(zlib.crc32(known.numpy().tobytes()))
+    stream = torch.Generator().manual_seed(seed)
     chances = torch.softmax(-0.5 * (known - mean.cpu()) ** 2, dim=0).clamp(min=1e-300)
     count = max(1, int(cfg.keep * len(known)))
     kept = torch.zeros_like(known)
@@ -124,7 +133,7 @@ def loss(batch: PairBatch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     gaps = margins.detach()
     before = batch.extra.get("state", torch.zeros(1)).double().to(gaps.device)
     given = batch.extra.get("drawn")
-    kept = draw(gaps, before, cfg) if given is None else given.to(gaps)
+    kept = draw(gaps, before, seed_of(batch), cfg) if given is None else given.to(gaps)
     number = kept.sum().clamp(min=1)
     code = cfg.variant == "code"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import replace
@@ -17,6 +18,10 @@ from reference_impls.core.data.rows import text
 from reference_impls.core.data.segments import changed_tokens
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Answer
+from reference_impls.core.model.load import load
+from reference_impls.core.settings import lab
+from reference_impls.core.train.checkpoints import begin
+from reference_impls.core.train.pairs import row_digest, train_pairs
 from reference_impls.methods import chip, dama, dpo, ha_dpo, simpo
 from tests.impls.test_objectives import batch as pairs_of
 from tests.impls.test_objectives import scores
@@ -396,13 +401,13 @@ def test_the_filter_draws_four_fifths_and_leaves_outliers_out():
     gaps = torch.randn(20, generator=torch.Generator().manual_seed(0)).double()
     gaps[7], gaps[11] = 60.0, -60.0
     mean = torch.zeros(1, dtype=torch.float64)
-    kept = dama.draw(gaps, mean, dama.Config())
+    kept = dama.draw(gaps, mean, 3, dama.Config())
     assert kept.sum() == 16 and not kept[7] and not kept[11]
-    near(kept, dama.draw(gaps.clone(), mean, dama.Config()))  # replayed: the same
-    assert dama.draw(gaps[:1], mean, dama.Config()).tolist() == [1.0]
+    near(kept, dama.draw(gaps.clone(), mean, 3, dama.Config()))  # replayed: the same
+    assert dama.draw(gaps[:1], mean, 3, dama.Config()).tolist() == [1.0]
     # Far from the running gap all chances vanish in float32; the order of the chances is kept.
     far = torch.tensor([90.0, 91.0, 92.0, 93.0, 99.0]).double()
-    assert dama.draw(far, mean, dama.Config()).tolist() == [1, 1, 1, 1, 0]
+    assert dama.draw(far, mean, 3, dama.Config()).tolist() == [1, 1, 1, 1, 0]
 
 
 def test_dama_says_what_it_misses():
@@ -485,3 +490,88 @@ def test_dama_rows_hold_scores_and_the_mean_gap_of_the_data(drawn):
     gaps = [row["chosen_score"] - row["rejected_score"] for row in rows]
     assert len(rows) == 12 and min(gaps) > 0
     assert [row["mean_gap"] for row in rows] == pytest.approx([sum(gaps) / 12] * 12)
+
+
+# --- in the trainer -------------------------------------------------------------------------------
+
+
+def trained(base, output, script, rows, cfg=None, **settings):
+    """(the batches that the loss was given, metrics of each step)"""
+    stage, seen = script.METHOD.last, []
+
+    def watched(pairs, config):
+        seen.append(pairs)
+        return stage.loss(pairs, config)
+
+    chosen = lab(
+        1e-3, **({"steps": 2, "batch_size": 4, "pairs": 8, "warmup_ratio": 0.0} | settings)
+    )
+    given = begin(output, {"rows": row_digest(rows)}, False)
+    train_pairs(
+        *load(base), rows, stage=replace(stage, loss=watched), cfg=cfg or script.Config(),
+        settings=chosen, output=output, resume_from=given,
+    )  # fmt: skip
+    lines = (output / "metrics.jsonl").read_text().splitlines()
+    return seen, [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def rows(drawn):
+    rng = random.Random(2)
+    return [
+        drawn.pair(place, item.truth, drawn.task.distort(item, item.truth, rng))
+        for place, item in enumerate(drawn.items[:8])
+    ]
+
+
+def test_simpo_trains_without_a_reference(tiny_base, rows, tmp_path):
+    seen, steps = trained(tiny_base, tmp_path, simpo, rows)
+    assert len(steps) == 2
+    assert all(b.chosen.ref_logps is None and b.rejected.ref_logps is None for b in seen)
+
+
+def test_the_auxiliary_answer_is_scored_under_its_own_image_and_prompt(tiny_base, rows, tmp_path):
+    """Under the pair's image and prompt the same answer has another log-probability."""
+
+    def told(name, place_of):
+        made = [
+            row | {"target": row["chosen"], "target_prompt": rows[place_of(n)]["prompt"],
+                   "target_images": rows[place_of(n)]["images"]}
+            for n, row in enumerate(rows)
+        ]  # fmt: skip
+        seen, _ = trained(tiny_base, tmp_path / name, ha_dpo, made, steps=1)
+        return seen[0]
+
+    own, other = told("own", lambda n: n), told("other", lambda n: (n + 1) % 8)
+    close = {"rtol": 0, "atol": 1e-4}
+    torch.testing.assert_close(own.target.logps, own.chosen.logps, **close)
+    assert not torch.allclose(other.target.logps, other.chosen.logps, **close)
+    assert own.target.ref_logps is None and own.chosen.ref_logps is not None
+
+
+def test_chip_is_given_divergences_that_begin_at_0_and_grow(tiny_base, rows, tmp_path):
+    made = [chip.add_noise(row, random.Random(n), chip.Config()) for n, row in enumerate(rows)]
+    seen, steps = trained(tiny_base, tmp_path, chip, made, steps=3)
+    for name in ("chosen_kl", "rejected_kl"):
+        assert seen[0].extra[name].shape == (4,)
+        assert seen[0].extra[name].abs().max() < 1e-4 < seen[-1].extra[name].min()
+    assert steps[0]["loss"] == pytest.approx(3 * math.log(2), abs=1e-3)
+    marked = seen[0].chosen_corrupt.weights
+    assert torch.equal(marked, seen[0].chosen.weights) and marked.sum() > 0
+
+
+def test_dama_is_the_same_however_a_batch_is_cut_and_carries_its_state(tiny_base, rows, tmp_path):
+    scored = [
+        row | {"chosen_score": 0.3, "rejected_score": n / 8, "mean_gap": -0.1}
+        for n, row in enumerate(rows)
+    ]
+    told = {}
+    for cut in (4, 2):
+        seen, told[cut] = trained(
+            tiny_base, tmp_path / str(cut), dama, scored, steps=3, per_device_batch_size=cut
+        )
+        whole = [b for b in seen if b.chosen.logps.shape[0] == 4]
+        assert [("state" in b.extra) for b in whole] == [False, True, True]
+        assert whole[1].extra["state"].abs() < 1e-6 < whole[2].extra["state"].abs()
+    for one, other in zip(told[4], told[2], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
