@@ -14,7 +14,7 @@ from torch.nn.functional import logsigmoid
 from reference_impls.core import PairBatch, Scores
 from reference_impls.core.data.annotators import Workshop, onlooker
 from reference_impls.core.data.images import diffusion_kept
-from reference_impls.core.data.rows import text
+from reference_impls.core.data.rows import said, text
 from reference_impls.core.data.segments import changed_tokens
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Answer
@@ -575,3 +575,23 @@ def test_dama_is_the_same_however_a_batch_is_cut_and_carries_its_state(tiny_base
         assert whole[1].extra["state"].abs() < 1e-6 < whole[2].extra["state"].abs()
     for one, other in zip(told[4], told[2], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["paper", "code"])
+def test_ha_dpo_is_the_same_however_a_batch_is_cut(tiny_base, rows, tmp_path, variant):
+    """Auxiliary answers of unlike lengths: a mean over the tokens of a pass would differ."""
+    made = [
+        row | {"target": said(text(row["chosen"]) if n % 3 else "a"),
+               "target_prompt": rows[n - 1]["prompt"], "target_images": rows[n - 1]["images"]}
+        for n, row in enumerate(rows)
+    ]  # fmt: skip
+    told = [
+        trained(
+            tiny_base, tmp_path / str(cut), ha_dpo, made, ha_dpo.Config(variant=variant), steps=3,
+            per_device_batch_size=cut,
+        )[1]
+        for cut in (4, 2)
+    ]  # fmt: skip
+    for one, other in zip(*told, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert one["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
