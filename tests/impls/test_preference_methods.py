@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from reference_impls.core import PairBatch, Scores
-from reference_impls.core.data.annotators import Workshop, onlooker
+from reference_impls.core.data.annotators import onlooker
 from reference_impls.core.data.images import diffusion_kept
 from reference_impls.core.data.rows import said, text
 from reference_impls.core.data.segments import changed_tokens
@@ -20,6 +20,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Answer
 from reference_impls.core.model.load import load
 from reference_impls.core.settings import lab
+from reference_impls.core.stages import Workshop
 from reference_impls.core.train.checkpoints import begin
 from reference_impls.core.train.pairs import row_digest, train_pairs
 from reference_impls.methods import chip, dama, dpo, ha_dpo, simpo
