@@ -52,8 +52,11 @@ class HeldOutPairs:
         chosen_logp, rejected_logp: log-probability of an answer. reward_accuracy: share of pairs in
         which the better one is more likely. image_sensitivity: how much more likely the better one
         is under its own pictures than under a blank and another row's (a diagnosis: it rises when
-        a model collapses, too).
+        a model collapses, too). Nothing where no pairs are there, as of a base that has learnt
+        nothing.
         """
+        if not self.rows:
+            return {}
         blank = [_blank(row["images"]) for row in self.rows]
         others = [row["images"] for row in (*self.rows[1:], *self.rows[:1])]
         rows = [
@@ -63,15 +66,17 @@ class HeldOutPairs:
         chosen = answer_logps(policy, rows)
         rejected = answer_logps(policy, rows, response="rejected")
         same_count = [row for row in rows if len(row["others"]) == len(row["images"])]
-        wrong = answer_logps(policy, same_count, images="blank")
-        shuffled = answer_logps(policy, same_count, images="others")
-        kept = answer_logps(policy, same_count)
-        return {
+        found = {
             "chosen_logp": chosen.mean().item(),
             "rejected_logp": rejected.mean().item(),
             "reward_accuracy": (chosen > rejected).float().mean().item(),
-            "image_sensitivity": (kept - (wrong + shuffled) / 2).mean().item(),
         }
+        if same_count:
+            wrong = answer_logps(policy, same_count, images="blank")
+            shuffled = answer_logps(policy, same_count, images="others")
+            kept = answer_logps(policy, same_count)
+            found["image_sensitivity"] = (kept - (wrong + shuffled) / 2).mean().item()
+        return found
 
 
 def _blank(images: Sequence[Image.Image]) -> list[Image.Image]:

@@ -70,3 +70,22 @@ def diffused(
     noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(pixels.shape)
     mixed = math.sqrt(kept) * pixels + math.sqrt(1 - kept) * noise
     return Image.fromarray(np.clip((mixed + 1) * 127.5, 0, 255).round().astype(np.uint8))
+
+
+def noised(
+    image: Image.Image,
+    rng: random.Random,
+    deviation: float,
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
+) -> Image.Image:
+    """The image with Gaussian noise (grey levels of 255) on a part of it, clipped to 0 .. 255.
+
+    `box`: left, top, right, bottom as shares of width and height.
+    """
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float64).copy()
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = box
+    part = pixels[round(top * height) : round(bottom * height),
+                  round(left * width) : round(right * width)]  # fmt: skip
+    part += deviation * np.random.default_rng(rng.getrandbits(64)).standard_normal(part.shape)
+    return Image.fromarray(np.clip(pixels, 0, 255).round().astype(np.uint8))

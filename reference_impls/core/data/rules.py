@@ -22,3 +22,14 @@ def inside(tag: str, text: str) -> str | None:
     start += len(tag) + 2
     stop = text.find(f"</{tag}>", start)
     return text[start:stop].strip() if stop >= 0 else None
+
+
+def word_edits(one: str, other: str) -> int:
+    """Words to insert, delete or replace between two texts (Levenshtein)."""
+    row = list(range(len(other.split()) + 1))
+    for number, word in enumerate(one.split(), 1):
+        before, row[0] = row[0], number
+        for place, against in enumerate(other.split(), 1):
+            costs = (row[place] + 1, row[place - 1] + 1, before + (word != against))
+            before, row[place] = row[place], min(costs)
+    return row[-1]
