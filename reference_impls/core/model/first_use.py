@@ -21,6 +21,7 @@ import torch
 
 from reference_impls.core import provenance
 from reference_impls.core.model import base
+from reference_impls.core.train.checkpoints import digest
 from reference_impls.core.worlds.protocol import Page
 
 MADE = "made.json"
@@ -55,7 +56,7 @@ class FirstUse:
         parts = [*self.code, *(provenance.CORE / "model" / f"{n}.py" for n in ("base", "build"))]
         settings = f"{self.size} {self.recipe} {torch.__version__} {list(self.words)}"
         name = f"{provenance.code_digest(parts)}/{settings}"
-        return cache_folder() / f"{self.world}-{provenance.digest(name)[:16]}" / str(seed)
+        return cache_folder() / f"{self.world}-{digest(name)[:16]}" / str(seed)
 
     def get(self, seed: int) -> Path:
         """The folder of a base, trained first where it is not there yet.
