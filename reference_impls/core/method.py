@@ -221,7 +221,7 @@ class GroupStage(Stage):
     loss: `loss(logps, old_logps, ref_logps, advantages, mask, cfg, *, weights=None, ...)`.
     kl_in_reward: `(rewards (prompts, group), logps, ref_logps (prompts, group, T), mask, cfg)` ->
       rewards, where the method puts the KL there.
-    keep: `(rewards (prompts, group), cfg)` -> (prompts,) bool: whose groups are trained on.
+    keep: `(name -> (prompts, group), cfg)` -> (prompts,) bool: whose groups are trained on.
     weights: `(answer, cfg)` -> one number per token: `weights` of the loss (thought tokens).
     updates: optimizer steps per batch of samples.
 
@@ -234,7 +234,7 @@ class GroupStage(Stage):
     loss: Callable[..., tuple[Tensor, Metrics]]
     combine: Callable[[Mapping[str, Tensor], Config], Tensor] | None = None
     kl_in_reward: Callable[..., Tensor] | None = None
-    keep: Callable[[Tensor, Config], Tensor] | None = None
+    keep: Callable[[Mapping[str, Tensor], Config], Tensor] | None = None
     weights: Callable[[Answer, Config], Sequence[float]] | None = None
     updates: int = 1
 

@@ -329,7 +329,7 @@ def test_several_updates_use_one_batch_of_samples(tiny_base, prompts, tmp_path):
 
 def test_groups_that_are_not_kept_teach_nothing(tiny_base, prompts, tmp_path):
     before, _ = load(tiny_base)
-    none = group_stage(keep=lambda rewards, cfg: torch.zeros(len(rewards), dtype=torch.bool))
+    none = group_stage(keep=lambda rewards, cfg: torch.zeros(len(rewards["half"])).bool())
     after, log = trained_in_groups(tiny_base, tmp_path, prompts, none)
     assert log[0]["groups_kept"] == 0
     assert all(

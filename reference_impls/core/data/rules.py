@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from fractions import Fraction
 
-_NUMBER = re.compile(r"(?<![\w.])-?\d{1,30}(?:\.\d{1,30})?(?![\w]|\.\d)")
+_NUMBER = re.compile(r"(?<![\w.])-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?!\w|\.[0-9])")
+
+
+def only_number(text: str) -> Fraction | None:
+    """The plain number of a text that has one and no other, exactly; None elsewhere."""
+    found = list(itertools.islice(_NUMBER.finditer(text), 2))
+    return Fraction(found[0].group()) if len(found) == 1 else None
 
 
 def last_number(text: str) -> Fraction | None:
-    """The last plain number of a text, exactly; None where there is none."""
+    """The last plain number of a text, exactly; None where there is none.
+
+    Other digits than 0 to 9 are no number.
+    """
     found = _NUMBER.findall(text)
     return Fraction(found[-1]) if found else None
 

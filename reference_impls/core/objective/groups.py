@@ -108,6 +108,21 @@ def whitened(advantages: Tensor, epsilon: float = 1e-8) -> Tensor:
     return centred / (advantages.std() + epsilon)
 
 
+def whitened_tokens(advantages: Tensor, mask: Tensor, least_variance: float = 1e-8) -> Tensor:
+    """(rows, T) advantages with mean 0 and variance 1 over all answer tokens, 0 elsewhere.
+
+    OpenRLHF's normalisation, as in ModalMinds/MM-EUREKA@129fc9e8:
+    openrlhf/trainer/ppo_utils/replay_buffer.py#L281-L314: a token counts once, so a long answer
+    more than a short one; the variance is the population's and at least `least_variance`. Equal
+    advantages give 0.
+    """
+    count = mask.sum().clamp(min=1)
+    mean = (advantages * mask).sum() / count
+    centred = (advantages - mean) * mask
+    variance = (centred**2).sum() / count
+    return centred * variance.clamp(min=least_variance).rsqrt()
+
+
 def sequence_kl_in_reward(
     rewards: Tensor, logps: Tensor, ref_logps: Tensor, mask: Tensor, beta: float
 ) -> Tensor:

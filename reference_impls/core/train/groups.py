@@ -148,7 +148,7 @@ class GroupTrainer(common.Checkpoints):
         advantages = self.stage.advantages(whole, self.cfg)
         kept = torch.ones(len(whole), dtype=torch.bool)
         if self.stage.keep is not None:
-            kept = self.stage.keep(whole, self.cfg)
+            kept = self.stage.keep(everyone, self.cfg)
         first = self.accelerator.process_index * len(rows)
         self._note_rewards(everyone, whole, kept, passes, sampled, time.perf_counter() - began)
         return Rollout(
