@@ -7,22 +7,14 @@ trains and measures, without its comments.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from reference_impls.core import provenance
+from reference_impls.core.cache import folder
 from reference_impls.core.train.checkpoints import digest, read_json, write_json
 
 MEASURING = ("measure.py", "data", "worlds", *provenance.TRAINING)
-
-
-def folder() -> Path:
-    """Where numbers are kept between runs: $XDG_CACHE_HOME/mmalign/lab."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(root) if os.path.isabs(root) else Path.home() / ".cache"
-    return base / "mmalign" / "lab"
 
 
 def name_of(parts: Mapping[str, Any]) -> str:

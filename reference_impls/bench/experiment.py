@@ -11,7 +11,7 @@ from typing import Any
 
 from reference_impls.bench import cache
 from reference_impls.core import measure
-from reference_impls.core.data.annotators import Workshop
+from reference_impls.core.judges import Workshop
 from reference_impls.core.method import GroupStage, PairStage, Row, Script, load_script
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.stages import Run, model_digest, note, run_stages, stage_rows

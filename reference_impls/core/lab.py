@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reference_impls.core.data.annotators import Annotator, Workshop
+from reference_impls.core.data.annotators import Annotator, Measured, cannot_err, knows_the_scene
 from reference_impls.core.data.rows import Tally, pair_row, prompt_row
+from reference_impls.core.data.sources import SOURCES
 from reference_impls.core.method import Row
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.worlds.protocol import Item, Media, Task, World
+
+if TYPE_CHECKING:
+    from reference_impls.core.judges import Workshop
+    from reference_impls.core.train.head import TrainedHead
 
 
 @dataclass
@@ -21,6 +26,8 @@ class Lab:
 
     policy: the model as it is now. base: the model before any training. workshop: makes annotators
     and sources, trained in this world and cached. round: 0 at first. count: scenes to draw.
+    trained: heads that earlier stages of the method trained, by the name of their stage. selecting:
+    answers are chosen (a SelectStage), so that nobody who knows the scene may be asked.
     """
 
     world: World[Any]
@@ -32,6 +39,8 @@ class Lab:
     count: int
     split: str = "pairs"
     round: int = 0
+    trained: Mapping[str, TrainedHead] = field(default_factory=dict)
+    selecting: bool = False
     tally: Tally = field(default_factory=Tally)
 
     @cached_property
@@ -59,9 +68,45 @@ class Lab:
     def annotator(self, kind: str) -> Annotator:
         """Who judges, by the survey's annotation types: `human`, `closed-source-model`, ...
 
+        Everything that it says is compared with the truth and counted in `tally`. Raises
+        LookupError with what there is, ValueError where answers are being chosen and somebody who
+        knows the scene is asked: that would measure the truth, not the method.
+        """
+        annotator = self.workshop.annotator(kind, self)
+        if self.selecting:
+            if cannot_err(annotator):
+                raise ValueError(f"best-of-n by an annotator that cannot err ({kind}) is refused")
+            if knows_the_scene(annotator):
+                raise ValueError(f"best-of-n by {kind}: who chooses is shown the picture alone")
+            return annotator
+        return Measured(annotator, self.task, self.tally.agreement(kind))
+
+    def source(self, name: str) -> list[str]:
+        """One answer to each item by a source: `policy`, `ensemble`, `writer`, `retrieval`, ...
+
         Raises LookupError with what there is.
         """
-        return self.workshop.annotator(kind, self)
+        if name not in SOURCES:
+            raise LookupError(f"no source '{name}'; there are {', '.join(SOURCES)}")
+        answers = SOURCES[name](self)
+        scores = (self.task.score(i, a) for i, a in zip(self.items, answers, strict=True))
+        self.tally.source(name, scores)
+        return answers
+
+    def best_of(self, kind: str, candidates: Sequence[Sequence[str]]) -> list[str]:
+        """The answer to each item that an annotator rates highest, of several sets of answers.
+
+        Raises ValueError for an annotator that cannot err.
+        """
+        annotator = self.annotator(kind)
+        if isinstance(annotator, Measured) and cannot_err(annotator.annotator):
+            raise ValueError(f"best-of-n by an annotator that cannot err ({kind}) is refused")
+        rated = [annotator.scores(self.items, self.media, answers) for answers in candidates]
+        best = []
+        for place in range(len(self.items)):
+            first = max(range(len(candidates)), key=lambda number: rated[number][place])
+            best.append(candidates[first][place])
+        return best
 
     def pair(self, place: int, chosen: str, rejected: str, **more: Any) -> Row:
         """The pair of an item, by its place."""
@@ -70,6 +115,13 @@ class Lab:
     def prompt(self, place: int, **more: Any) -> Row:
         """The row of an item without answers."""
         return prompt_row(self.items[place], self.media[place], **more)
+
+    def margins(self, values: Sequence[float]) -> list[float]:
+        """Margins as the world's condition has them: of their own pairs, or shuffled over them."""
+        found = list(values)
+        if "margins" in self.world.conditions and self.world.level("margins"):
+            self.rng("margins").shuffle(found)
+        return found
 
     def sampled_pairs(
         self, annotator: Annotator, first: Sequence[str], second: Sequence[str]

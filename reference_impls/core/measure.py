@@ -50,10 +50,10 @@ class HeldOutPairs:
         """Means over pairs, in nats.
 
         chosen_logp, rejected_logp: log-probability of an answer. reward_accuracy: share of pairs in
-        which the better one is more likely. image_sensitivity: how much more likely the better one
-        is under its own pictures than under a blank and another row's (a diagnosis: it rises when
-        a model collapses, too). Nothing where no pairs are there, as of a base that has learnt
-        nothing.
+        which the better one is more likely, or rated higher by a reward model. image_sensitivity:
+        how much more likely the better one is under its own pictures than under a blank and another
+        row's (a diagnosis: it rises when a model collapses, too). Nothing where no pairs are there,
+        as of a base that has learnt nothing.
         """
         if not self.rows:
             return {}
@@ -66,10 +66,16 @@ class HeldOutPairs:
         chosen = answer_logps(policy, rows)
         rejected = answer_logps(policy, rows, response="rejected")
         same_count = [row for row in rows if len(row["others"]) == len(row["images"])]
+        better, worse = chosen, rejected
+        if policy.rates is not None:
+            better, worse = (
+                torch.tensor(list(policy.rates([{**row, "response": row[side]} for row in rows])))
+                for side in ("chosen", "rejected")
+            )
         found = {
             "chosen_logp": chosen.mean().item(),
             "rejected_logp": rejected.mean().item(),
-            "reward_accuracy": (chosen > rejected).float().mean().item(),
+            "reward_accuracy": (better > worse).float().mean().item(),
         }
         if same_count:
             wrong = answer_logps(policy, same_count, images="blank")

@@ -152,6 +152,7 @@ class Stage:
       preference data are known without it.
     start: the checkpoint that is trained. reference: the frozen one (`start` of the stage by
     default, which is what a reference is for in every paper that does not say otherwise).
+    when: `(cfg)` -> whether the stage takes place; always, where it is None.
     """
 
     data: Data
@@ -161,13 +162,19 @@ class Stage:
     read: Callable[[Row], Row] | None = None
     start: Checkpoint = "previous"
     reference: Literal["start", "base", "none"] = "start"
+    when: Callable[[Config], bool] | None = None
 
     trainer: ClassVar[Trainer]
+
+    def takes_place(self, config: Config) -> bool:
+        """Whether the stage is run under a config."""
+        return self.when is None or bool(self.when(config))
 
     def check(self, config: Config) -> None:
         """Raises ContractError where a hook does not take what it will be given."""
         _takes("data", self.data, 2)
         _takes("read", self.read, 1)
+        _takes("when", self.when, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +268,11 @@ class HeadStage(Stage):
     """A head on the model's last hidden states: reward models, segment classifiers.
 
     loss: `(outputs by view, batch, cfg)` -> ((B,) losses, metrics); outputs are (B, T, `outputs`),
-    one vector per token of the answer, and `batch` is a PairBatch whose logps are zeros.
+    one vector per token of the answer, made of the state after reading that token, and `batch` is a
+    PairBatch whose logps are zeros.
+
+    The policy stays as it was: the next stage begins where this one did, and finds the trained head
+    in `lab.trained[name]`, a `train.head.TrainedHead`.
     """
 
     loss: Callable[[Mapping[str, Tensor], PairBatch, Config], tuple[Tensor, Metrics]]
@@ -280,13 +291,18 @@ class HeadStage(Stage):
         super().check(config)
         self.views_of(config)
         _takes("loss", self.loss, 3)
+        _takes("tokens", self.tokens, 3)
+        _takes("prepare", self.prepare, 3)
+        if self.outputs < 1:
+            raise ContractError(f"outputs: {self.outputs}; at least 1 is wanted")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectStage(Stage):
     """No training: of `candidates` sampled answers the one with the highest score is given.
 
-    score: `(lab, rows with `response`, cfg)` -> one number per row.
+    score: `(lab, rows with `response`, cfg)` -> one number per row. What an earlier HeadStage
+    trained is in `lab.trained`; annotators that know the scene are refused here.
     """
 
     score: Callable[[Lab, Sequence[Row], Config], Sequence[float]]
@@ -352,6 +368,8 @@ class Method:
                     raise ContractError(
                         f"{self.record}: ablation '{name}': " + _unknown("field", change, fields)
                     )
+        if not any(stage.takes_place(self.config()) for stage in self.stages):
+            raise ContractError(f"{self.record}: no stage takes place")
         for variant in VARIANTS:
             config = self.config(variant=variant)
             for stage in self.stages:

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reference_impls.core import provenance
-from reference_impls.core.data.annotators import Workshop
+from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import (
     GroupStage,
@@ -28,6 +28,9 @@ from reference_impls.core.settings import TrainSettings
 from reference_impls.core.train.checkpoints import begin, digest, mark_complete, read_json
 from reference_impls.core.train.pairs import Lazily, row_digest, train_pairs
 from reference_impls.core.worlds.protocol import Task, World
+
+if TYPE_CHECKING:
+    from reference_impls.core.train.head import TrainedHead
 
 EVERYWHERE = (
     "device", "dtype", "lora_rank", "train_vision", "gradient_checkpointing", "stored_reference",
@@ -60,13 +63,23 @@ class Run:
     workshop: Workshop = field(default_factory=Workshop)
     tallies: dict[str, dict[str, Any]] = field(default_factory=dict)
     last_rows: Sequence[Row] = ()
+    trained: dict[str, TrainedHead] = field(default_factory=dict)
 
     def settings(self, stage: Stage) -> TrainSettings:
-        """The preset of a stage with what the options change in it."""
+        """The preset of a stage with what the options change in it.
+
+        Scenes and steps are those of all rounds together: each has its share of them, so that
+        rounds are compared with one run at an equal budget.
+        """
         preset = stage.lab if self.preset == "lab" else stage.paper
         last = stage is self.script.method.last
         names = [name for name in self.changes if last or name in EVERYWHERE]
-        return replace(preset, **{"seed": self.seed, **{n: self.changes[n] for n in names}})
+        whole = replace(preset, **{"seed": self.seed, **{n: self.changes[n] for n in names}})
+        rounds = self.script.method.rounds_of(self.cfg)
+        if rounds == 1:
+            return whole
+        steps = None if whole.steps is None else max(1, whole.steps // rounds)
+        return replace(whole, pairs=max(1, whole.pairs // rounds), steps=steps)
 
     def loaded(self, path: str, settings: TrainSettings) -> tuple[Any, Any]:
         """(model, processor) of a checkpoint, as this run trains it."""
@@ -95,6 +108,8 @@ def run_stages(run: Run) -> Policy:
     policy: Policy | None = None
     for round_ in range(rounds):
         for stage in method.stages:
+            if not stage.takes_place(run.cfg):
+                continue
             where = stage.name if rounds == 1 else f"{stage.name}-{round_ + 1}"
             start = run.base if stage.start == "base" else current
             policy = _run_stage(run, stage, where, round_, start)
@@ -104,18 +119,24 @@ def run_stages(run: Run) -> Policy:
     return policy
 
 
+def stage_lab(run: Run, stage: Stage, round_: int, start: str) -> Lab:
+    """What a stage's data step (or selection) is given."""
+    settings = run.settings(stage)
+    policy = run.policy(start, settings)
+    base = policy if start == run.base else run.policy(run.base, settings)
+    return Lab(
+        run.world, run.task, policy, base, run.workshop, settings.seed, settings.pairs, run.split,
+        round_, run.trained, isinstance(stage, SelectStage),
+    )  # fmt: skip
+
+
 def stage_rows(
     run: Run, stage: Stage, round_: int, start: str
 ) -> tuple[Sequence[Row], Lab, TrainSettings]:
     """What a stage trains on, the lab that its data step was given, and its settings."""
-    settings = run.settings(stage)
-    policy = run.policy(start, settings)
-    base = policy if start == run.base else run.policy(run.base, settings)
-    lab = Lab(
-        run.world, run.task, policy, base, run.workshop, settings.seed, settings.pairs, run.split,
-        round_,
-    )  # fmt: skip
-    if run.rows is not None and stage is run.script.method.last:
+    settings, lab = run.settings(stage), stage_lab(run, stage, round_, start)
+    last = stage is run.script.method.last
+    if run.rows is not None and (last or isinstance(stage, HeadStage)):
         return run.rows, lab, settings
     rows = stage.data(lab, run.cfg)
     if not len(rows):
@@ -125,16 +146,18 @@ def stage_rows(
 
 def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> Policy:
     label = f"{run.script.method.record}, {where}"
+    if isinstance(stage, SelectStage):
+        settings, lab = run.settings(stage), stage_lab(run, stage, round_, start)
+        candidates = stage.candidates
+        count = candidates(run.cfg) if callable(candidates) else candidates
+        score = stage.score
+        return lab.policy.selecting(
+            lambda asked: score(lab, asked, run.cfg), count, settings.temperature
+        )
     note(f"{label}: data")
     rows, lab, settings = stage_rows(run, stage, round_, start)
     policy, base = lab.policy, lab.base
     model, processor = policy.model, policy.processor
-    if isinstance(stage, SelectStage):
-        candidates = stage.candidates
-        count = candidates(run.cfg) if callable(candidates) else candidates
-        return policy.selecting(
-            lambda asked: stage.score(lab, asked, run.cfg), count, settings.temperature
-        )
     tally = lab.tally
     if isinstance(rows, list):
         tally.add(rows, run.task if "item" in rows[0] else None)
@@ -144,8 +167,9 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
     run.tallies[where] = tally.as_dict()
     if isinstance(stage, (PairStage, HeadStage)) and stage.prepare is not None:
         rows = Lazily(rows, stage.prepare, run.cfg, settings.seed)
-    if stage is run.script.method.last:
-        run.last_rows = rows
+    last = run.script.method.last
+    if stage is last or isinstance(last, SelectStage):
+        run.last_rows = [*run.last_rows, *rows] if round_ else rows
     folder = run.output / where
     identity = _identity(run, stage, settings, rows, start)
     finished = read_json(folder / "run.json") == identity and (
@@ -153,6 +177,8 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
     )
     if run.resume and finished:
         note(f"{label}: done before")
+        if isinstance(stage, HeadStage):
+            return _with_head(run, stage, folder / "model", start, settings)
         return run.policy(str(folder / "model"), settings)
     resume_from = begin(folder, identity, run.resume)
     note(f"{label}: training on {len(rows)} rows")
@@ -171,12 +197,36 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
             model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
             resume_from=resume_from, label=label,
         )  # fmt: skip
+    elif isinstance(stage, HeadStage):
+        from reference_impls.core.train.head import train_head
+
+        headed = train_head(
+            model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
+            resume_from=resume_from, label=label,
+        )  # fmt: skip
+        headed.save(folder / "model")
+        processor.save_pretrained(folder / "model")
+        mark_complete(folder / "model")
+        return _with_head(run, stage, folder / "model", start, settings)
     else:
         raise NotImplementedError(f"{label}: no trainer for {stage.trainer}")
     trained.save_pretrained(folder / "model")
     processor.save_pretrained(folder / "model")
     mark_complete(folder / "model")
     return Policy(trained, Encoder(processor), settings.seed)
+
+
+def _with_head(
+    run: Run, stage: HeadStage, path: Path, start: str, settings: TrainSettings
+) -> Policy:
+    """The policy as it was before a head was trained, which later stages find in their lab."""
+    from reference_impls.core.train.head import load_head
+
+    head = load_head(path, settings.device, master_dtype(settings))
+    run.trained[stage.name] = head
+    policy = run.policy(start, settings)
+    policy.rates = lambda rows: head.rewards(rows, "response")
+    return policy
 
 
 def _identity(

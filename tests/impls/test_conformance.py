@@ -61,7 +61,7 @@ def batch(inputs, gradients=()):
     for path in gradients:
         if path.startswith("extra."):
             leaves[path] = extra[path.removeprefix("extra.")].requires_grad_()
-    return PairBatch(**views, extra=extra), leaves
+    return PairBatch(**views, margin=extra.pop("margin", None), extra=extra), leaves
 
 
 @pytest.mark.parametrize(("name", "case"), pair_cases())

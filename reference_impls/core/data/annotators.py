@@ -1,18 +1,21 @@
 """Who says which answer is better: the survey's annotation types, each with a measured error.
 
 An annotator that knows the scene errs at a stated rate that depends on how far two answers are
-apart; one that is a model was trained in the world, and errs as it errs. Both are asked in the same
-way, and `agreement` measures either against the truth.
+apart; one that is a model was trained in the world, and errs as it errs (`core.judges`). Both are
+asked in the same way, and either is measured against the truth each time (`Measured`).
 """
 
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
-from reference_impls.core.worlds.protocol import Item, Media, Task
+from reference_impls.core.data.rows import Agreement
+from reference_impls.core.worlds.protocol import Item, Media, Segment, Task
 
 if TYPE_CHECKING:
     from reference_impls.core.lab import Lab
@@ -58,6 +61,12 @@ class Annotator(Protocol):
         self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
     ) -> list[str]:
         """The answers with what seems wrong mended. LookupError from one who only compares."""
+
+    def claims(
+        self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
+    ) -> list[list[Segment]]:
+        """What each answer claims, and whether it seems right. LookupError from one who judges
+        answers as a whole."""
 
 
 @dataclass
@@ -113,6 +122,20 @@ class Onlooker:
             ]
         return choices
 
+    def claims(
+        self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
+    ) -> list[list[Segment]]:
+        """Claims judged one by one. The fewer an answer has, the more each of them weighs, and the
+        more rarely it is misjudged: as two answers that differ in it alone."""
+        found = []
+        for item, answer in zip(items, answers, strict=True):
+            judged = self.task.judge(item, answer, self.sight)
+            chance = self.error * 0.5 ** (1 / max(1, len(judged)) / HALVED_BY)
+            found.append(
+                [replace(s, right=s.right != (self.rng.random() < chance)) for s in judged]
+            )
+        return found
+
     def correct(
         self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
     ) -> list[str]:
@@ -125,6 +148,138 @@ class Onlooker:
         ]
 
 
+class ByScore(ABC):
+    """An annotator who compares answers by rating them, and corrects none."""
+
+    kind: str
+    rng: random.Random
+
+    @abstractmethod
+    def scores(
+        self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
+    ) -> list[float]: ...
+
+    def compare(
+        self,
+        items: Sequence[Item[Any]],
+        media: Sequence[Media],
+        first: Sequence[str],
+        second: Sequence[str],
+    ) -> list[Choice]:
+        """The higher score; by lot between equal ones."""
+        one, other = self.scores(items, media, first), self.scores(items, media, second)
+        return [
+            Choice(a > b if a != b else self.rng.random() < 0.5, abs(a - b))
+            for a, b in zip(one, other, strict=True)
+        ]
+
+    def correct(
+        self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
+    ) -> list[str]:
+        raise LookupError(f"{self.kind}: rates answers, and corrects none")
+
+    def claims(
+        self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
+    ) -> list[list[Segment]]:
+        raise LookupError(f"{self.kind}: rates answers as a whole, not their claims")
+
+
+@dataclass
+class Rule(ByScore):
+    """A rule that can be verified: 1 for an answer of the right form with nothing to correct."""
+
+    kind: str
+    task: Task[Any]
+    rng: random.Random
+    sight: float = 0.0
+
+    def scores(
+        self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
+    ) -> list[float]:
+        return [
+            float(
+                self.task.parses(item, answer)
+                and self.task.correct(item, answer, self.sight).split() == answer.split()
+            )
+            for item, answer in zip(items, answers, strict=True)
+        ]
+
+    def claims(
+        self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
+    ) -> list[list[Segment]]:
+        """The claims as they are."""
+        return [
+            self.task.judge(item, answer, self.sight)
+            for item, answer in zip(items, answers, strict=True)
+        ]
+
+
+@dataclass
+class Measured:
+    """An annotator whose every judgement is compared with the truth, and counted."""
+
+    annotator: Annotator
+    task: Task[Any]
+    agreement: Agreement
+
+    @property
+    def kind(self) -> str:
+        return self.annotator.kind
+
+    def scores(
+        self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
+    ) -> list[float]:
+        """Counted as comparisons of answers to neighbouring items."""
+        found = self.annotator.scores(items, media, answers)
+        true = [self.task.score(item, answer) for item, answer in zip(items, answers, strict=True)]
+        for (one, other), (a, b) in zip(pairwise(true), pairwise(found), strict=True):
+            self.agreement.ranked(one - other, a - b)
+        return found
+
+    def compare(
+        self,
+        items: Sequence[Item[Any]],
+        media: Sequence[Media],
+        first: Sequence[str],
+        second: Sequence[str],
+    ) -> list[Choice]:
+        choices = self.annotator.compare(items, media, first, second)
+        for item, one, other, choice in zip(items, first, second, choices, strict=True):
+            gap = self.task.score(item, one) - self.task.score(item, other)
+            self.agreement.compared(gap, choice.first)
+        return choices
+
+    def correct(
+        self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
+    ) -> list[str]:
+        corrected = self.annotator.correct(items, media, answers)
+        for item, answer in zip(items, corrected, strict=True):
+            self.agreement.told("corrections", self.task.correct(item, answer) == answer)
+        return corrected
+
+    def claims(
+        self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
+    ) -> list[list[Segment]]:
+        judged = self.annotator.claims(items, media, answers)
+        for item, answer, claims in zip(items, answers, judged, strict=True):
+            true = {(s.start, s.stop): s.right for s in self.task.judge(item, answer)}
+            for claim in claims:
+                self.agreement.told("claims", true[claim.start, claim.stop] == claim.right)
+        return judged
+
+
+def knows_the_scene(annotator: Annotator) -> bool:
+    """Whether somebody judges by the scene itself, and not by its picture."""
+    return isinstance(annotator, (Onlooker, Rule))
+
+
+def cannot_err(annotator: Annotator) -> bool:
+    """Whether what somebody says is the truth whenever there is one."""
+    return isinstance(annotator, Rule) or (
+        isinstance(annotator, Onlooker) and annotator.error == 0 and not annotator.length_bias
+    )
+
+
 def agreement(
     annotator: Annotator,
     task: Task[Any],
@@ -132,55 +287,30 @@ def agreement(
     media: Sequence[Media],
     first: Sequence[str],
     second: Sequence[str],
-) -> float:
-    """Share of pairs of unequal true score in which the annotator prefers the better answer."""
-    choices = annotator.compare(items, media, first, second)
-    right = told = 0
-    for item, one, other, choice in zip(items, first, second, choices, strict=True):
-        gap = task.score(item, one) - task.score(item, other)
-        if gap:
-            told += 1
-            right += choice.first == (gap > 0)
-    return right / told if told else 0.0
+) -> Agreement:
+    """How often an annotator prefers the truly better answer, by the gap between the two."""
+    found = Agreement()
+    Measured(annotator, task, found).compare(items, media, first, second)
+    return found
 
 
-Maker = Callable[["Lab"], Annotator]
-
-
-def _level(lab: Lab, condition: str, otherwise: float) -> float:
+def level_of(lab: Lab, condition: str, otherwise: float) -> float:
+    """The level of a condition in the lab's world, where it has that condition."""
     return lab.world.level(condition) if condition in lab.world.conditions else otherwise
 
 
-def onlooker(kind: str, share: float) -> Maker:
+def onlooker(kind: str, share: float) -> Callable[[Lab], Annotator]:
     """A maker of annotators who see the scene, with `share` of the condition's error rate."""
 
     def make(lab: Lab) -> Annotator:
         return Onlooker(
             kind,
             lab.task,
-            error=share * _level(lab, "annotator-error", 0.25),
+            error=share * level_of(lab, "annotator-error", 0.25),
             rng=lab.rng(kind),
-            sight=_level(lab, "sight", 0.0),
-            length_bias=_level(lab, "length-bias", 0.0),
-            shuffled=_level(lab, "margins", 0.0) > 0,
+            sight=level_of(lab, "sight", 0.0),
+            length_bias=level_of(lab, "length-bias", 0.0),
+            shuffled=level_of(lab, "margins", 0.0) > 0,
         )
 
     return make
-
-
-@dataclass
-class Workshop:
-    """Makes annotators by the survey's annotation types; those that are models are kept."""
-
-    makers: dict[str, Maker] = field(
-        default_factory=lambda: {
-            "human": onlooker("human", 1.0),
-            "closed-source-model": onlooker("closed-source-model", STRONG),
-        }
-    )
-
-    def annotator(self, kind: str, lab: Lab) -> Annotator:
-        """Raises LookupError with what there is."""
-        if kind not in self.makers:
-            raise LookupError(f"no annotator '{kind}'; there are {', '.join(self.makers)}")
-        return self.makers[kind](lab)

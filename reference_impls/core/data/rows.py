@@ -50,6 +50,60 @@ def images_of(row: Row, column: str = "images") -> list[Image.Image]:
     return list(row.get(column) or ())
 
 
+GAPS = (0.1, 0.3)
+"""Bounds between small, middle and large gaps of true score."""
+
+
+@dataclass
+class Agreement:
+    """How often somebody was right: counts of right judgements and of all, by what was judged.
+
+    Comparisons of answers of unequal true score count by their gap, below 0.1, to 0.3, and above.
+    """
+
+    counts: dict[str, list[int]] = field(default_factory=dict)
+
+    def told(self, what: str, right: bool) -> None:
+        """One judgement more."""
+        count = self.counts.setdefault(what, [0, 0])
+        count[0] += right
+        count[1] += 1
+
+    def compared(self, gap: float, first: bool) -> None:
+        """A forced choice between two answers, the first better by `gap`; equal ones tell
+        nothing."""
+        if gap:
+            size = sum(abs(gap) >= bound for bound in GAPS)
+            self.told("pairs", first == (gap > 0))
+            self.told(
+                ("gap below 0.1", "gap 0.1 to 0.3", "gap above 0.3")[size], first == (gap > 0)
+            )
+
+    def ranked(self, gap: float, seen: float) -> None:
+        """Two ratings that differ by `seen`, of answers that differ by `gap`."""
+        if gap and seen:
+            self.told("ratings", (gap > 0) == (seen > 0))
+
+    def share(self, what: str = "pairs") -> float:
+        """Share of right judgements; 0.0 where there was none."""
+        right, judged = self.counts.get(what, [0, 0])
+        return right / judged if judged else 0.0
+
+    def as_dict(self) -> dict[str, float]:
+        """Shares with the number of judgements, as results keep them."""
+        made: dict[str, float] = {}
+        for what in sorted(self.counts):
+            made[what] = round(self.share(what), 4)
+            made[f"{what}, judged"] = self.counts[what][1]
+        return made
+
+    def line(self) -> str:
+        """What a run prints."""
+        return ", ".join(
+            f"{what} {self.share(what):.0%} of {self.counts[what][1]}" for what in self.counts
+        )
+
+
 @dataclass
 class Tally:
     """What a data step decided, rule by rule: printed with the run, shown on the method's page.
@@ -68,6 +122,16 @@ class Tally:
     chosen_parsed: int = 0
     rejected_parsed: int = 0
     judged: int = 0
+    annotators: dict[str, Agreement] = field(default_factory=dict)
+    sources: dict[str, list[float]] = field(default_factory=dict)
+
+    def agreement(self, annotator: str) -> Agreement:
+        """How often an annotator agreed with the truth so far."""
+        return self.annotators.setdefault(annotator, Agreement())
+
+    def source(self, name: str, scores: Iterable[float]) -> None:
+        """True scores of a source's answers."""
+        self.sources.setdefault(name, []).extend(scores)
 
     def count(self, rule: str, number: int = 1) -> None:
         """A rule decided so many rows more."""
@@ -117,6 +181,14 @@ class Tally:
             made["truly_equal"] = round(self.equal / self.judged, 4)
             made["chosen_parsed"] = round(self.chosen_parsed / self.judged, 4)
             made["rejected_parsed"] = round(self.rejected_parsed / self.judged, 4)
+        if self.annotators:
+            made["agreement"] = {name: each.as_dict() for name, each in self.annotators.items()}
+        if self.sources:
+            made["source_score"] = {
+                name: round(sum(scores) / len(scores), 4)
+                for name, scores in self.sources.items()
+                if scores
+            }
         return made
 
     def lines(self) -> list[str]:
@@ -134,4 +206,9 @@ class Tally:
             )
         elif self.pairs:
             found.append(f"{self.pairs} pairs")
+        for name, agreement in self.annotators.items():
+            if agreement.counts:
+                found.append(f"{name} agrees with the truth: {agreement.line()}")
+        for name, score in made.get("source_score", {}).items():
+            found.append(f"answers of {name}: true score {score:.2f}")
         return found

@@ -21,7 +21,8 @@ class Policy:
     """Model and processor with a stream of sampling seeds: the same seed gives the same answers.
 
     An `Encoder` may be given in place of its processor, and is then used as it is. With `score`, an
-    answer is the best of `candidates` sampled ones, whatever temperature is asked for.
+    answer is the best of `candidates` sampled ones, whatever temperature is asked for. `rates` is
+    how it ranks answers where it is a reward model; others rank by likelihood.
     """
 
     model: Any
@@ -31,6 +32,7 @@ class Policy:
     score: Score | None = None
     candidates: int = 1
     spread: float = 1.0
+    rates: Score | None = None
     encoder: Encoder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

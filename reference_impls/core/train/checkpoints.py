@@ -54,7 +54,7 @@ def step_of(checkpoint: Path) -> int:
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints of a run, oldest first."""
     found = [path for path in folder.glob("checkpoint-*") if step_of(path) >= 0]
-    whole = [path for path in found if _is_complete(path)]
+    whole = [path for path in found if is_complete(path)]
     return sorted(whole, key=step_of)
 
 
@@ -73,7 +73,8 @@ def mark_complete(checkpoint: Path) -> None:
     write_json(checkpoint / COMPLETE, sizes)
 
 
-def _is_complete(checkpoint: Path) -> bool:
+def is_complete(checkpoint: Path) -> bool:
+    """Whether all that `mark_complete` counted is there, each file with its size."""
     sizes = read_json(checkpoint / COMPLETE)
     if not isinstance(sizes, dict):
         return False

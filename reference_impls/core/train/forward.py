@@ -216,6 +216,19 @@ class _Head:
         return torch.cat(scores)
 
 
+@dataclass
+class _Picked:
+    """Stands in for the forward of an output layer: keeps the hidden states (N, d) at places of
+    the flattened (S * L) tokens."""
+
+    where: Tensor
+    states: Tensor = field(init=False)
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        self.states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, self.where)
+        return self.states
+
+
 class Scorer:
     """Collates rows into batches of views and scores them under a model.
 
@@ -508,6 +521,28 @@ class Scorer:
             if len(self._rope) > 1024:
                 self._rope.popitem(last=False)
         return self._rope[asked]
+
+    # --- hidden states ---------------------------------------------------------------------------
+
+    def states(self, model: nn.Module, batch: ViewBatch) -> dict[str, Tensor]:
+        """By view (B, T, d): what the output layer is given after reading each answer token, 0
+        where the mask is 0. In the plain layout, with gradient; the output layer is not run."""
+        inner = bare(model)
+        device = next(inner.parameters()).device
+        sequences = self._lay_out(batch, "plain", {})
+        # An answer's tokens stand behind the ones that predict them.
+        picked = _Picked(sequences.where.to(device) + 1)
+        with _replacing(inner.get_output_embeddings(), "forward", picked):
+            model(**self._arguments(None, sequences, device), use_cache=False)
+        found, start = {}, 0
+        for view in batch.views:
+            mask = batch.masks[view.name].to(device).bool()
+            stop = start + sum(len(answer.ids) for answer in batch.answers[view.name])
+            part = picked.states[start:stop]
+            empty = part.new_zeros((*mask.shape, part.shape[-1]))
+            found[view.name] = empty.masked_scatter(mask[..., None], part)
+            start = stop
+        return found
 
     # --- the reference ---------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
-from reference_impls.core.method import PairStage, Prepare, Row, ViewInputs
+from reference_impls.core.method import PairStage, Prepare, Row, TokenColumns, ViewInputs
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.scores import PairBatch, Scores
 from reference_impls.core.settings import TrainSettings
@@ -52,15 +52,57 @@ class Scored:
 
 
 def numbers_of(rows: Sequence[Row]) -> dict[str, Tensor]:
-    """Columns that hold a number in every row, (B,) each, under their names."""
+    """Columns of numbers under their names: (B,) of one number per row, (B, S) of lists, padded
+    with zeros to the longest of the batch.
+
+    Raises ValueError for a column that holds numbers in some rows only.
+    """
     found: dict[str, Tensor] = {}
-    for name, first in rows[0].items():
-        if isinstance(first, (int, float)) and not isinstance(first, bool):
-            values = [row.get(name) for row in rows]
-            if any(not isinstance(value, (int, float)) for value in values):
+    for name in rows[0]:
+        values = [row.get(name) for row in rows]
+        if any(_is_number(value) for value in values):
+            if not all(_is_number(value) for value in values):
                 raise ValueError(f"the column '{name}' holds a number in some rows only")
             found[name] = torch.tensor([float(value) for value in values])  # type: ignore[arg-type]
+        elif any(_are_numbers(value) and value for value in values):
+            if not all(_are_numbers(value) for value in values):
+                raise ValueError(f"the column '{name}' holds a list of numbers in some rows only")
+            lists = [torch.tensor([float(each) for each in value or ()]) for value in values]
+            found[name] = nn.utils.rnn.pad_sequence(lists, batch_first=True)
     return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(_is_number(each) for each in value)
+
+
+def token_columns(
+    hook: TokenColumns | None, rows: Sequence[Row], batch: forward.ViewBatch, cfg: Any
+) -> dict[str, dict[str, Tensor]]:
+    """What a stage's `tokens` gives for a batch: name -> view -> (B, T), 0 on padding.
+
+    Raises ValueError where it has another number of values than the answer has tokens.
+    """
+    tokens: dict[str, dict[str, Tensor]] = {}
+    for place, row in enumerate(rows if hook is not None else ()):
+        assert hook is not None
+        answers = {view.name: batch.answers[view.name][place] for view in batch.views}
+        for name, by_view in hook(row, answers, cfg).items():
+            for view, values in by_view.items():
+                into = tokens.setdefault(name, {}).setdefault(
+                    view, torch.zeros(batch.masks[view].shape, dtype=torch.float32)
+                )
+                count = len(answers[view].ids)
+                if len(values) != count:
+                    raise ValueError(
+                        f"tokens: '{name}' of '{view}' has {len(values)} values for {count} tokens"
+                    )
+                into[place, :count] = torch.tensor(list(values))
+    return tokens
 
 
 def pair_batch(
@@ -131,23 +173,7 @@ class PairTrainer(common.Checkpoints):
     def _collate(self, numbers: list[int]) -> dict[str, Any]:
         rows = [self.rows[number] for number in numbers]
         batch = self.scorer.collate(rows, numbers)
-        tokens: dict[str, dict[str, Tensor]] = {}
-        if self.stage.tokens is not None:
-            for place, row in enumerate(rows):
-                answers = {view.name: batch.answers[view.name][place] for view in self.views}
-                for name, by_view in self.stage.tokens(row, answers, self.cfg).items():
-                    for view, values in by_view.items():
-                        mask = batch.masks[view]
-                        into = tokens.setdefault(name, {}).setdefault(
-                            view, torch.zeros(mask.shape, dtype=torch.float32)
-                        )
-                        count = len(answers[view].ids)
-                        if len(values) != count:
-                            raise ValueError(
-                                f"tokens: '{name}' of '{view}' has {len(values)} values for "
-                                f"{count} tokens"
-                            )
-                        into[place, :count] = torch.tensor(list(values))
+        tokens = token_columns(self.stage.tokens, rows, batch, self.cfg)
         return {"views": batch, "tokens": tokens, "extra": numbers_of(rows), "rows": rows}
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -191,6 +191,10 @@ class Description:
         right = self.there(item, sight)
         return [Segment(start, stop, name in right) for start, stop, name in text.spans(answer)]
 
+    def question_of(self, item: SceneItem, claim: str) -> Prompt:
+        """Whether a thing that an answer names is there: yes or no."""
+        return ask(text.presence_prompt(text.mentioned(claim)[0]))
+
     def correct(self, item: SceneItem, answer: str, sight: float = 0.0) -> str:
         """Each wrong name is replaced by an object of its row that is not named yet, or struck out
         where there is none (RLHF-V's segment-wise correction); an answer that names nothing is

@@ -1,0 +1,37 @@
+"""What a reward model is trained with: outputs of a head, and which answer was preferred."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from reference_impls.core.objective.preference import reward_metrics
+from reference_impls.core.scores import PairBatch
+
+
+def last_output(outputs: Tensor, mask: Tensor) -> Tensor:
+    """(B, k): of outputs (B, T, k), those after an answer's last token; mask (B, T)."""
+    last = (mask > 0).to(torch.long).cumsum(-1).argmax(-1)
+    return outputs[torch.arange(len(outputs), device=outputs.device), last]
+
+
+def rewards_of(
+    outputs: Mapping[str, Tensor], batch: PairBatch, views: tuple[str, ...] = ("chosen", "rejected")
+) -> list[Tensor]:
+    """(B,) by view: the first output after the last token of each answer."""
+    return [last_output(outputs[view], batch.need(view).mask)[:, 0] for view in views]
+
+
+def pairwise(
+    outputs: Mapping[str, Tensor], batch: PairBatch, cfg: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Bradley and Terry's log-likelihood of a comparison, (B,): -log sigma(r_w - r_l).
+
+    Ouyang et al. 2022, arXiv:2203.02155, equation 1, one row per pair; outputs (B, T, 1) by view.
+    """
+    chosen, rejected = rewards_of(outputs, batch)
+    return -logsigmoid(chosen - rejected), reward_metrics(chosen, rejected)
