@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,8 @@ EVERYWHERE = (
     "shared_prefix", "per_device_batch_size", "seed",
 )  # fmt: skip
 """Settings that hold in every stage of a run; all others change the last stage only."""
+SHRUNK = ("pairs", "steps", "batch_size")
+"""Settings of the last stage that earlier ones do not exceed: a run made small is small."""
 
 
 def note(message: str) -> None:
@@ -75,6 +78,10 @@ class Run:
         last = stage is self.script.method.last
         names = [name for name in self.changes if last or name in EVERYWHERE]
         whole = replace(preset, **{"seed": self.seed, **{n: self.changes[n] for n in names}})
+        if not last:
+            smaller = {n: self.changes[n] for n in SHRUNK if self.changes.get(n) is not None}
+            smaller = {n: v for n, v in smaller.items() if v < (getattr(whole, n) or math.inf)}
+            whole = replace(whole, **smaller)
         rounds = self.script.method.rounds_of(self.cfg)
         if rounds == 1:
             return whole

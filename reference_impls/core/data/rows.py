@@ -50,7 +50,7 @@ def images_of(row: Row, column: str = "images") -> list[Image.Image]:
     return list(row.get(column) or ())
 
 
-GAPS = (0.1, 0.3)
+GAPS = (0.2, 0.4)
 """Bounds between small, middle and large gaps of true score."""
 
 
@@ -58,7 +58,7 @@ GAPS = (0.1, 0.3)
 class Agreement:
     """How often somebody was right: counts of right judgements and of all, by what was judged.
 
-    Comparisons of answers of unequal true score count by their gap, below 0.1, to 0.3, and above.
+    Comparisons of answers of unequal true score count by their gap, below 0.2, to 0.4, and above.
     """
 
     counts: dict[str, list[int]] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Agreement:
             size = sum(abs(gap) >= bound for bound in GAPS)
             self.told("pairs", first == (gap > 0))
             self.told(
-                ("gap below 0.1", "gap 0.1 to 0.3", "gap above 0.3")[size], first == (gap > 0)
+                ("gap below 0.2", "gap 0.2 to 0.4", "gap above 0.4")[size], first == (gap > 0)
             )
 
     def ranked(self, gap: float, seen: float) -> None:

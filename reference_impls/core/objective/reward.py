@@ -23,7 +23,8 @@ def rewards_of(
     outputs: Mapping[str, Tensor], batch: PairBatch, views: tuple[str, ...] = ("chosen", "rejected")
 ) -> list[Tensor]:
     """(B,) by view: the first output after the last token of each answer."""
-    return [last_output(outputs[view], batch.need(view).mask)[:, 0] for view in views]
+    masks = {view: batch.need(view).mask for view in views}
+    return [last_output(outputs[view], mask)[:, 0] for view, mask in masks.items()]
 
 
 def pairwise(
