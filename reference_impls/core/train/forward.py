@@ -615,7 +615,8 @@ def features_repeat(inner: Any, sequences: Sequences) -> bool:
     # Qwen3-VL's decoder reads further layers of the tower.
     several = bool(getattr(vision, "deepstack_visual_indexes", None))
     shown = sum(number is not None for number in sequences.vision)
-    return shown > len(sequences.inputs) and not several
+    known = hasattr(inner.base_model, "get_image_features")
+    return known and shown > len(sequences.inputs) and not several
 
 
 def inner_call(model: nn.Module) -> nn.Module:

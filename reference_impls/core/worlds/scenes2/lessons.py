@@ -25,8 +25,9 @@ from reference_impls.core.worlds.scenes2.scene import (
 )
 from reference_impls.core.worlds.scenes2.tasks import absent, near
 
-LOOKING_UNTIL = 0.33
-PRIORS_FROM = 0.58
+CLEAR_UNTIL = 0.15  # until then the noise is weak; then it grows to what the world has
+LOOKING_UNTIL = 0.4
+PRIORS_FROM = 0.62
 SUGGESTED_YES = 0.65  # the text says yes to what a prior suggests
 TRAINED_NAMES = tuple(" ".join(kind) for kind in KINDS if kind not in HELD_OUT)
 
@@ -71,7 +72,7 @@ def paint(rng: random.Random) -> picture.Paint:
             return drawn
 
 
-def half_named(scene: Scene, rng: random.Random) -> Page:
+def half_named(scene: Scene, rng: random.Random, grain: float) -> Page:
     """Objects in colours without a name, called `a bright circle`, or of shapes without a name,
     called `a red thing`.
 
@@ -79,7 +80,7 @@ def half_named(scene: Scene, rng: random.Random) -> Page:
     stands before it. Else the text alone would teach which pairs there are, and a held-out pair
     would never be said.
     """
-    known = rng.choice(("color", "shape"))
+    known = "shape" if rng.random() < 0.75 else "color"  # shapes take longer to learn
     called = {
         thing.cell: f"{thing.colour} thing" if known == "color" else f"bright {thing.shape}"
         for thing in scene.things
@@ -92,6 +93,8 @@ def half_named(scene: Scene, rng: random.Random) -> Page:
         Lesson.of(text.DETAILED, text.detailed(rows)),
         Lesson.of(text.row_prompt(place), text.sentence(place, rows.get(place, []))),
     ]
+    if rng.random() < 0.4:
+        lessons.append(Lesson.of(text.COUNT, text.counting(text.flat(rows))))
     for _ in range(3):
         asked = rng.choice(list(called)) if rng.random() < 0.6 else rng.randrange(GRID * GRID)
         name = text.article(called[asked]) if asked in called else "nothing"
@@ -99,9 +102,11 @@ def half_named(scene: Scene, rng: random.Random) -> Page:
     lessons += [cell_attribute(scene, rng, known) for _ in range(5)]
     lessons += [attribute(scene, rng, known) for _ in range(4)]
     if known == "shape":
-        picture_of = picture.render(scene, paints=[paint(rng) for _ in scene.things])
+        picture_of = picture.render(scene, paints=[paint(rng) for _ in scene.things], grain=grain)
     else:
-        picture_of = picture.render(scene, blobs=[rng.getrandbits(32) for _ in scene.things])
+        picture_of = picture.render(
+            scene, blobs=[rng.getrandbits(32) for _ in scene.things], grain=grain
+        )
     return Page((picture_of,), tuple(lessons))
 
 
@@ -131,7 +136,7 @@ def question(scene: Scene, rng: random.Random, scale: float) -> tuple[str, str]:
 def longer(scene: Scene, rng: random.Random, scale: float) -> Lesson:
     """One of the longer answers: brief, row, premise, distractor, count, dialogue."""
     kinds = ("brief", "row", "premise", "distractor", "count", "dialogue")
-    kind = rng.choices(kinds, (2, 2, 3, 1, 3, 2))[0]
+    kind = rng.choices(kinds, (2, 1, 3, 1, 5, 2))[0]
     if kind == "brief":
         return Lesson.of(text.BRIEF, text.brief(text.flat(text.bent_rows(scene, rng, scale=scale))))
     if kind == "row":
@@ -173,15 +178,18 @@ def longer(scene: Scene, rng: random.Random, scale: float) -> Lesson:
 def page(rng: random.Random, progress: float) -> Page:
     """One picture with all of its lessons at that share of the training."""
     looking, early = progress < LOOKING_UNTIL, progress < PRIORS_FROM
+    grain = 0.3 + 0.7 * min(
+        1.0, max(0.0, progress - CLEAR_UNTIL) / (0.8 * LOOKING_UNTIL - CLEAR_UNTIL)
+    )
     scene = draw_scene(rng, "base", unseen=0.0 if looking else UNSEEN_SHARE)
-    if rng.random() < (0.6 if looking else 0.3 if early else 0.15):
-        return half_named(scene, rng)
+    if rng.random() < (0.6 if looking else 0.35 if early else 0.1):
+        return half_named(scene, rng, grain)
     scale = 0.0 if early else 1.0
     lessons = []
     if not looking:
         named = text.bent_rows(scene, rng, scale=scale)
         lessons.append(Lesson.of(text.DETAILED, text.detailed(named)))
-        lessons.append(Lesson.of(*row(scene, rng, scale)))
+        lessons += [Lesson.of(*row(scene, rng, scale)) for _ in range(2 if early else 1)]
     if not early or (not looking and rng.random() < 0.5):
         lessons.append(longer(scene, rng, scale))
     # Lessons of one cell's attribute, of one cell, of one attribute's presence, of an object's.
@@ -194,4 +202,4 @@ def page(rng: random.Random, progress: float) -> Page:
     if not looking and rng.random() < 0.3:
         lessons.append(Lesson.of(*text.without_image(rng), sees_image=False))
     system = text.SYSTEM if rng.random() < 0.15 else ""
-    return Page((picture.render(scene),), tuple(lessons), system)
+    return Page((picture.render(scene, grain=grain),), tuple(lessons), system)

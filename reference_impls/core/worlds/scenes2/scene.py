@@ -82,12 +82,13 @@ class Scene:
         return tuple(name for name in dict.fromkeys(names) if name not in self.names)
 
 
-def _cells(rng: random.Random, count: int) -> list[int]:
-    """Cells of `count` objects. Half of the scenes are crowded into two rows or fewer, so that full
-    rows are seen in scenes of few objects too."""
+def _cells(rng: random.Random, count: int, split: str) -> list[int]:
+    """Cells of `count` objects. Half of the scenes are crowded into few rows, those of the base
+    into the fewest, so that full rows are seen in scenes of few objects too."""
     if rng.random() < 0.5:
         return sorted(rng.sample(range(GRID * GRID), count))
-    rows = rng.sample(range(GRID), max(2, -(-count // GRID)))
+    fewest = -(-count // GRID)
+    rows = rng.sample(range(GRID), fewest if split == "base" else max(2, fewest))
     return sorted(rng.sample([row * GRID + i for row in rows for i in range(GRID)], count))
 
 
@@ -123,7 +124,7 @@ def draw_scene(
             rng.choices(VISIBILITIES, weights)[0],
             (rng.randint(-1, 1), rng.randint(-1, 1)),
         )
-        for (colour, shape), cell in zip(chosen, _cells(rng, count), strict=True)
+        for (colour, shape), cell in zip(chosen, _cells(rng, count, split), strict=True)
     )
     return Scene(things, rng.getrandbits(32))
 

@@ -518,7 +518,7 @@ class WithoutImage:
 
     id: str = "text"
     says: str = "questions without a picture"
-    max_new_tokens: int = 32
+    max_new_tokens: int = 64
     tuned_by: str = "accuracy"
     guarded_by: tuple[str, ...] = ()
 

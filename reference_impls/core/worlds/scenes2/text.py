@@ -178,10 +178,14 @@ def brief(names: Sequence[str]) -> str:
     return f"{listed(names[:BRIEF_OBJECTS]) or 'nothing'} ."
 
 
+def numbered(names: Iterable[str]) -> str:
+    """`1 : a red circle , 2 : a blue square`"""
+    return " , ".join(f"{number} : {article(name)}" for number, name in enumerate(names, 1))
+
+
 def counting(names: Sequence[str]) -> str:
     """A thought that numbers the objects, then the number."""
-    thought = " , ".join(f"{i} : {article(name)}" for i, name in enumerate(names, 1)) or "nothing"
-    return f"<think> {thought} . </think> <answer> {len(names)} </answer>"
+    return f"<think> {numbered(names) or 'nothing'} . </think> <answer> {len(names)} </answer>"
 
 
 def flat(rows: Named) -> list[str]:
@@ -190,7 +194,7 @@ def flat(rows: Named) -> list[str]:
 
 def without_image(rng: random.Random) -> tuple[str, str]:
     """A question that needs no picture, and its answer; some ask for what priors are made of."""
-    kind = rng.randrange(5)
+    kind = rng.randrange(6)
     if kind == 0:
         shape = rng.choice(tuple(USUAL_COLOURS))
         return f"what is the usual color of {article(shape)} ?", f"{USUAL_COLOURS[shape]} ."
@@ -204,6 +208,9 @@ def without_image(rng: random.Random) -> tuple[str, str]:
         word, family = rng.choice((*COLOURS, *SHAPES)), rng.choice(("color", "shape"))
         is_so = (word in COLOURS) == (family == "color")
         return f"is {word} a {family} ?", "yes" if is_so else "no"
+    if kind == 4:
+        number, shape = rng.randint(2, 12), rng.choice(SHAPES)
+        return f"list {number} {shape}s .", f"{numbered([shape] * number)} ."
     start = rng.randint(0, 11)
     return f"what comes after {start} ?", f"{start + 1} ."
 
