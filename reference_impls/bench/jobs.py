@@ -97,7 +97,8 @@ def _worker(work: Work, jobs: Sequence[Job], todo: Any, told: Any) -> None:
     import torch
 
     torch.set_num_threads(1)
-    while True:
+    parent = multiprocessing.parent_process()
+    while parent is None or parent.is_alive():  # a killed bench leaves no worker behind
         try:
             number = todo.get_nowait()
         except queue.Empty:

@@ -29,6 +29,9 @@ class Point:
     settings: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
 
+    def __hash__(self) -> int:
+        return hash((*sorted(self.settings.items()), None, *sorted(self.config.items())))
+
     @property
     def label(self) -> str:
         """How it is written: `learning_rate=0.0001, beta=0.5`."""

@@ -106,20 +106,33 @@ def test_a_picture_is_the_same_at_every_call_and_its_noise_belongs_to_the_scene(
     assert first[0].shape == (32, 32, 3) and first[0].dtype == np.uint8
 
 
-def test_kinds_can_be_told_apart_even_in_a_tile_of_a_collage():
-    """The nearest of all kinds, shifts and cells, without noise, names each noisy object right."""
+def test_kinds_can_be_told_apart():
+    """The nearest of all kinds and shifts, without noise, names each noisy object right."""
 
-    def tile(things, noise=0):
-        return scene.render(Scene((things, ()), "grid", noise))[0][:16, :16].astype(float)
+    def shown(kind, shift, noise):
+        thing = Thing(*kind, 5, shift=shift)
+        images = scene.render(Scene(((thing,), ()), "grid", noise))
+        return images[0][8:16, 8:16].astype(float)
 
-    bank = [(kind, tile((Thing(*kind, 5, shift=(d, r)),), 0))
-            for kind in scene.KINDS for d in (-1, 0, 1) for r in (-1, 0, 1)]  # fmt: skip
+    shifts = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    bank = [(kind, shown(kind, shift, 0)) for kind in scene.KINDS for shift in shifts]
     rng, right = random.Random(0), 0
     for number in range(40):
         kind = rng.choice(scene.KINDS)
-        seen = tile((Thing(*kind, 5, shift=(rng.randint(-1, 1), rng.randint(-1, 1))),), number + 1)
+        seen = shown(kind, rng.choice(shifts), number + 1)
         right += min(bank, key=lambda each: ((each[1] - seen) ** 2).sum())[0] == kind
     assert right >= 39
+
+
+def test_an_object_has_one_scale_in_every_layout():
+    """The same picture in a row, in the first tile of a collage and in the middle of another one
+    has the same pixels before the noise."""
+    tile = scene.tile(FIRST)
+    for layout, (top, left) in (("sequence", (8, 8)), ("grid", (0, 0)), ("inset", (8, 8))):
+        pictures = (SECOND, FIRST) if layout == "inset" else (FIRST, SECOND)
+        image = scene.render(Scene(pictures, layout, 5))[0].astype(float)
+        gap = image[top : top + 16, left : left + 16] - tile
+        assert abs(gap.mean()) < 2 and gap.std() < 10
 
 
 def test_an_altered_scene_differs_in_one_object_of_one_picture():

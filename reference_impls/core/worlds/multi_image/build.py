@@ -22,8 +22,8 @@ BORROWED = Path(scenes2.__file__).parent
 FIRST_USE = FirstUse(
     world=WORLD.name,
     words=scene.text.WORDS,
-    size=base.Size(image=scene.SIZE, patch=8, positions=512),
-    recipe=base.Recipe(steps=1500),
+    size=base.Size(image=scene.SIZE, patch=scene.PATCH, positions=512),
+    recipe=base.Recipe(steps=1200),
     page=lessons.page,
     code=(
         *(Path(__file__).parent / f"{name}.py" for name in ("scene", "lessons")),

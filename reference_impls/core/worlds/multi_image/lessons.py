@@ -17,6 +17,7 @@ from reference_impls.core.worlds.multi_image.scene import (
     LAYOUTS,
     NAMES,
     SHAPES_SHOWN,
+    Paint,
     Scene,
     draw_scene,
     render,
@@ -24,7 +25,7 @@ from reference_impls.core.worlds.multi_image.scene import (
 )
 from reference_impls.core.worlds.protocol import Lesson, Page
 
-LOOKING_UNTIL, HABITS_FROM = 0.3, 0.75
+LOOKING_UNTIL, HABITS_FROM = 0.24, 0.75
 INTERFERENCE, CONFUSION = 0.65, 0.65
 """How likely a habit is where it applies: likelier than not, so that greedy decoding has it."""
 
@@ -85,12 +86,26 @@ def bent(scene: Scene, number: int, rng: random.Random, scale: float) -> list[st
     return names
 
 
+def asked_cell(scene: Scene, number: int, rng: random.Random) -> int:
+    """A cell of a picture, more often one that holds something."""
+    full = [thing.cell for thing in scene.pictures[number]]
+    return rng.choice(full) if rng.random() < 0.7 else rng.choice(CELLS)
+
+
 def cell(scene: Scene, number: int, rng: random.Random) -> Lesson:
     """What stands in one cell of a picture."""
     here = {thing.cell: thing.name for thing in scene.pictures[number]}
-    place = rng.choice(list(here)) if rng.random() < 0.6 else rng.choice(CELLS)
+    place = asked_cell(scene, number, rng)
     asked = f"{text.cell_prompt(place)[:-2]} of {scene.called(number)} ?"
     return Lesson.of(asked, f"{text.article(here[place]) if place in here else 'nothing'} .")
+
+
+def shape(scene: Scene, number: int, rng: random.Random) -> Lesson:
+    """Which shape stands there, whatever its colour."""
+    here = {thing.cell: thing.shape for thing in scene.pictures[number]}
+    place = asked_cell(scene, number, rng)
+    asked = f"{text.cell_attribute_prompt(place, 'shape')[:-2]} of {scene.called(number)} ?"
+    return Lesson.of(asked, f"{here.get(place, 'nothing')} .")
 
 
 def presence(scene: Scene, number: int, rng: random.Random) -> Lesson:
@@ -107,9 +122,29 @@ def presence(scene: Scene, number: int, rng: random.Random) -> Lesson:
     return Lesson.of(presence_prompt(name, scene.called(number)), answer)
 
 
+def paint(rng: random.Random) -> Paint:
+    """Any bright colour."""
+    return (rng.randint(60, 255), rng.randint(60, 255), rng.randint(60, 255))
+
+
+def first_page(rng: random.Random) -> Page:
+    """One picture by itself; in half of the pages of any colours, so that shapes are learnt."""
+    scene = draw_scene(rng, layout=ALONE)
+    if rng.random() < 0.5:
+        paints = [[paint(rng) for _ in things] for things in scene.pictures]
+        lessons = [shape(scene, 0, rng) for _ in range(8)]
+        return Page(render(scene, paints), tuple(lessons), opening=scene.opening)
+    described = sentence(scene.names(0))
+    lessons = [Lesson.of(describe_prompt(scene.called(0)), described)]
+    lessons += [cell(scene, 0, rng) for _ in range(5)]
+    lessons += [shape(scene, 0, rng) for _ in range(3)]
+    return Page(render(scene), tuple(lessons), opening=scene.opening)
+
+
 def page(rng: random.Random, progress: float) -> Page:
     """The images of one scene with all of its lessons at that share of the training."""
-    looking = progress < LOOKING_UNTIL
+    if progress < LOOKING_UNTIL:
+        return first_page(rng)
     scale = 1.0 if progress >= HABITS_FROM else 0.0
     scene = draw_scene(rng, layout=rng.choice((*LAYOUTS, ALONE)))
     count = len(scene.pictures)
@@ -117,9 +152,9 @@ def page(rng: random.Random, progress: float) -> Page:
         Lesson.of(describe_prompt(scene.called(n)), sentence(bent(scene, n, rng, scale)))
         for n in range(count)
     ]
-    lessons += [cell(scene, n, rng) for n in range(count) for _ in range(4 if looking else 1)]
-    lessons += [presence(scene, n, rng) for n in range(count) for _ in range(2)]
-    if count > 1 and not looking:
+    lessons += [cell(scene, n, rng) for n in range(count) for _ in range(2)]
+    lessons += [presence(scene, n, rng) for n in range(count) for _ in range(3)]
+    if count > 1:
         word = rng.choice((*COLOURS_SHOWN, *SHAPES_SHOWN))
         lessons.append(Lesson.of(count_prompt(word), str(showing(scene, word))))
         one, other = sorted(rng.sample(range(count), 2))

@@ -5,6 +5,7 @@ Shapes and their words are those of the scenes world; nothing else of this packa
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,16 +25,18 @@ LAYOUTS = ("sequence", "grid", "inset")
 ALONE = "alone"  # one picture, for the probe of single pictures
 COUNTS = (2, 3, 4)
 COLOURS_SHOWN = (*COLOURS[:5], "white")
-SHAPES_SHOWN = ("circle", "square", "triangle", "cross")
+SHAPES_SHOWN = ("circle", "triangle", "cross")
 KINDS = tuple((colour, shape) for colour in COLOURS_SHOWN for shape in SHAPES_SHOWN)
 NAMES = tuple(" ".join(kind) for kind in KINDS)
 
 SIDE = 2  # cells per side of a picture
 CELLS = tuple(row * GRID + column for row in range(SIDE) for column in range(SIDE))
-SIZE = SIDE * picture.CELL
-"""Pixels per side of whatever is shown: a picture, a collage, a picture with another one in it."""
-HALF = SIZE // 2
-EMPTY = 16.0  # grey of the tiles of a collage that hold no picture
+PATCH = picture.CELL // 2
+"""Pixels per side of a cell as it is shown, at one scale in every layout."""
+TILE = SIDE * PATCH
+SIZE = 2 * TILE
+"""Pixels per side of an image: a picture in a margin, a collage, a picture in another one."""
+MARGIN = 16.0  # grey of what belongs to no picture
 NOISE = 6.0  # standard deviation of the sensor's noise, grey levels of 255
 SHARED = 0.5  # chance that a picture holds an object of the picture before it
 
@@ -53,8 +56,9 @@ class Place:
 class Scene:
     """Pictures of one to three objects, how they are laid out, and the seed of the noise.
 
-    layout: `sequence`, one image each; `grid`, tiles of one collage in reading order; `inset`, the
-    second in the middle of the first; `alone`, one picture.
+    layout: `sequence`, one image each, in a margin; `grid`, tiles of one collage in reading order;
+    `inset`, the second in the middle of the first, whose cells are its corners; `alone`, one
+    picture. A cell has 8 x 8 pixels, one patch of the base, in every layout.
     """
 
     pictures: tuple[tuple[Thing, ...], ...]
@@ -88,12 +92,13 @@ class Scene:
 
     def place(self, number: int) -> Place:
         """Where a picture is shown."""
+        middle = (0.25, 0.25, 0.75, 0.75)
         if self.layout == "grid":
             top, left = number // 2 / 2, number % 2 / 2
             return Place(0, (left, top, left + 0.5, top + 0.5))
         if self.layout == "inset":
-            return Place(0, (0.25, 0.25, 0.75, 0.75)) if number else Place(0)
-        return Place(number)
+            return Place(0, middle) if number else Place(0)
+        return Place(number, middle)
 
     def named_in(self, subject: str) -> list[int]:
         """Numbers of the pictures that a text names, in their order."""
@@ -126,35 +131,51 @@ def draw_scene(rng: random.Random, *, layout: str = "", count: int = 0) -> Scene
     return Scene(tuple(pictures), layout, rng.getrandbits(32))
 
 
-def clean(things: Sequence[Thing]) -> NDArray[np.float32]:
-    """(32, 32, 3) one picture before the noise, 0 to 255."""
-    return picture.clean(Grid(tuple(things)))[:SIZE, :SIZE]
+Paint = tuple[int, int, int]
 
 
-def halved(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Half as wide and high: the mean of each 2 x 2 pixels."""
-    half: NDArray[np.float32] = pixels.reshape(HALF, 2, HALF, 2, 3).mean((1, 3))
+def tile(things: Sequence[Thing], paints: Sequence[Paint] = ()) -> NDArray[np.float32]:
+    """(16, 16, 3) one picture before the noise, 0 to 255; `paints` in place of the objects' own
+    colours."""
+    whole = picture.clean(Grid(tuple(things)), paints)[: 2 * TILE, : 2 * TILE]
+    half: NDArray[np.float32] = whole.reshape(TILE, 2, TILE, 2, 3).mean((1, 3))
     return half
 
 
-def render(scene: Scene) -> tuple[Pixels, ...]:
+def render(scene: Scene, paints: Sequence[Sequence[Paint]] = ()) -> tuple[Pixels, ...]:
     """The images of a scene, each (32, 32, 3) uint8, the same at every call."""
-    pictures = [clean(things) for things in scene.pictures]
+    tiles = [
+        tile(things, paints[number] if paints else ())
+        for number, things in enumerate(scene.pictures)
+    ]
+    start, stop = (SIZE - TILE) // 2, (SIZE + TILE) // 2
+    images: list[NDArray[np.float32]] = []
     if scene.layout == "grid":
-        collage = np.full((SIZE, SIZE, 3), EMPTY, np.float32)
-        for number, pixels in enumerate(pictures):
-            top, left = number // 2 * HALF, number % 2 * HALF
-            collage[top : top + HALF, left : left + HALF] = halved(pixels)
-        pictures = [collage]
+        collage = np.full((SIZE, SIZE, 3), MARGIN, np.float32)
+        for number, pixels in enumerate(tiles):
+            top, left = number // 2 * TILE, number % 2 * TILE
+            collage[top : top + TILE, left : left + TILE] = pixels
+        images.append(collage)
     elif scene.layout == "inset":
-        around, inside = pictures
-        start = HALF // 2
-        around[start : start + HALF, start : start + HALF] = halved(inside)
-        pictures = [around]
+        around, inside = tiles
+        outer = np.empty((SIZE, SIZE, 3), np.float32)
+        outer[:] = picture.BACKGROUND
+        for here, there in itertools.product(((0, 0), (PATCH, SIZE - PATCH)), repeat=2):
+            (top, down), (left, right) = here, there  # the cells go into the corners
+            outer[down : down + PATCH, right : right + PATCH] = around[
+                top : top + PATCH, left : left + PATCH
+            ]
+        outer[start:stop, start:stop] = inside
+        images.append(outer)
+    else:
+        for pixels in tiles:
+            image = np.full((SIZE, SIZE, 3), MARGIN, np.float32)
+            image[start:stop, start:stop] = pixels
+            images.append(image)
     rng = np.random.default_rng(scene.noise)
     return tuple(
         np.clip(pixels + NOISE * rng.standard_normal(pixels.shape, np.float32), 0, 255).astype(
             np.uint8
         )
-        for pixels in pictures
+        for pixels in images
     )

@@ -1,0 +1,453 @@
+"""The bench: statistics by hand and on simulated data, jobs that stop, numbers that are kept, a
+study from its plan to its page."""
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reference_impls.bench import cache, protocol, statistics, study
+from reference_impls.bench.jobs import run_jobs
+from reference_impls.bench.statistics import Difference, crossed_bootstrap, significant, verdict
+from reference_impls.core import provenance
+from reference_impls.core.method import PairStage, load_script
+from reference_impls.core.settings import lab
+from tests.impls.jobs_for_tests import jobs, work
+
+# --- intervals -----------------------------------------------------------------------------------
+
+
+def test_of_two_seeds_the_interval_reaches_from_one_to_the_other():
+    """The mean of two drawn seeds is 1, 2 or 3 with chances 1/4, 1/2, 1/4: quantiles 1 and 3."""
+    found = crossed_bootstrap([[1.0], [3.0]])
+    assert (found.estimate, found.low, found.high) == (2.0, 1.0, 3.0)
+    assert (found.seeds, found.blocks) == (2, 1)
+    assert found.p == 1 / statistics.RESAMPLES  # none lies at or below 0: the least there is
+
+
+def test_seeds_and_blocks_are_both_drawn():
+    """Entries s + b of seeds 0, 4 and blocks 0, 1. The mean of drawn seeds is 0, 2 or 4 and that of
+    drawn blocks 0, .5 or 1, each with chances 1/4, 1/2, 1/4: 0 and 5 have 1/16, more than 2.5 %.
+    Over seeds alone the interval would be .5 to 4.5, over blocks alone 2 to 3."""
+    found = crossed_bootstrap([[0.0, 1.0], [4.0, 5.0]])
+    assert (found.estimate, found.low, found.high) == (2.5, 0.0, 5.0)
+    assert found.p == pytest.approx(2 / 16, abs=0.03)  # twice the share of means at 0
+
+
+@pytest.mark.parametrize(
+    ("seeds", "p"), [((-1.0, 1.0), 1.0), ((-1.0, 3.0), 0.5), ((3.0, -1.0), 0.5)]
+)
+def test_the_p_value_is_twice_the_smaller_share(seeds, p):
+    """-1 and 3: the mean is -1, 1 or 3 with chances 1/4, 1/2, 1/4, so 2 x 1/4. -1 and 1: 0 counts
+    on both sides, so 2 x 3/4, which is at most 1."""
+    assert crossed_bootstrap([[each] for each in seeds]).p == pytest.approx(p, abs=0.05)
+
+
+def test_the_same_numbers_give_the_same_interval_and_none_the_same_is_no_spread():
+    matrix = np.random.default_rng(0).normal(size=(5, 4))
+    assert crossed_bootstrap(matrix) == crossed_bootstrap(matrix)
+    flat = crossed_bootstrap(np.full((3, 4), 0.25))
+    assert (flat.low, flat.estimate, flat.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_one_seed_has_no_spread():
+    with pytest.raises(ValueError, match="1 seed has no spread"):
+        crossed_bootstrap([[0.1, 0.2]])
+
+
+def test_intervals_over_both_hold_the_true_mean_as_often_as_they_say():
+    """Simulated differences: a true mean, an effect of each seed, of each block, and noise."""
+    rng, held, seeds_only = np.random.default_rng(1), 0, 0
+    runs = 200
+    for _ in range(runs):
+        matrix = (
+            0.3 + rng.normal(0, 0.1, (10, 1)) + rng.normal(0, 0.2, (1, 16))
+            + rng.normal(0, 0.1, (10, 16))
+        )  # fmt: skip
+        found = crossed_bootstrap(matrix, resamples=400)
+        held += found.low <= 0.3 <= found.high
+        alone = crossed_bootstrap(matrix.mean(1, keepdims=True), resamples=400)
+        seeds_only += alone.low <= 0.3 <= alone.high
+    assert 0.90 <= held / runs <= 0.99
+    assert seeds_only / runs < 0.85  # whoever draws seeds alone is too sure
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+def difference(estimate, low, high):
+    return Difference(estimate, low, high, 0.01, 10, 32)
+
+
+UP, DOWN = difference(0.05, 0.01, 0.09), difference(-0.05, -0.09, -0.01)
+NEAR, WIDE = difference(0.0, -0.01, 0.01), difference(0.01, -0.03, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("found", "higher", "lower", "equal"),
+    [
+        (UP, "shown", "contradicted", "contradicted"),
+        (DOWN, "contradicted", "shown", "contradicted"),
+        (NEAR, "equivalent", "equivalent", "shown"),
+        (WIDE, "undecided", "undecided", "undecided"),
+        # Sure to differ from 0, yet by less than matters to anybody.
+        (difference(0.01, 0.005, 0.015), "equivalent", "equivalent", "shown"),
+        (difference(0.015, 0.001, 0.03), "undecided", "undecided", "undecided"),
+        # On the edge: an estimate of just the smallest effect counts; an interval that touches 0,
+        # or the smallest effect, does not exclude it.
+        (difference(0.02, 0.01, 0.03), "shown", "contradicted", "contradicted"),
+        (difference(-0.02, -0.03, -0.01), "contradicted", "shown", "contradicted"),
+        (difference(0.03, 0.0, 0.06), "undecided", "undecided", "undecided"),
+        (difference(0.0, -0.02, 0.01), "undecided", "undecided", "undecided"),
+        (difference(0.0, -0.01, 0.02), "undecided", "undecided", "undecided"),
+    ],
+)
+def test_verdicts_of_every_direction(found, higher, lower, equal):
+    assert verdict(found, "higher", 0.02) == higher
+    assert verdict(found, "lower", 0.02) == lower
+    assert verdict(found, "equal", 0.02) == equal
+
+
+@pytest.mark.parametrize("direction", ["higher", "lower", "equal"])
+def test_what_did_not_survive_the_correction_is_neither_shown_nor_contradicted(direction):
+    for found in (UP, DOWN):
+        assert verdict(found, direction, 0.02, significant=False) == "undecided"
+    # Equivalence is no discovery of a difference.
+    wanted = "shown" if direction == "equal" else "equivalent"
+    assert verdict(NEAR, direction, 0.02, significant=False) == wanted
+
+
+@pytest.mark.parametrize(
+    ("found", "more"),
+    [(WIDE, True), (UP, False), (NEAR, False), (difference(0.0, -0.02, 0.01), True),
+     (difference(0.03, 0.0, 0.06), True), (difference(0.03, 0.001, 0.06), False)],
+)  # fmt: skip
+def test_more_seeds_are_asked_where_an_interval_holds_0_and_what_matters(found, more):
+    assert statistics.straddles(found, 0.02) is more
+
+
+def test_false_discoveries_are_controlled_as_worked_by_hand():
+    """Benjamini and Hochberg: of m = 8 at 5 % the largest i with p(i) <= i / 8 x .05. Bounds are
+    .00625, .0125, .01875, .025, ...; .013 misses the second, .018 keeps the third, and with it the
+    two before; .027 misses the fourth, .5 and more the rest."""
+    values = [0.5, 0.018, 0.001, 0.9, 0.013, 0.027, 0.7, 0.6]
+    assert significant(values) == [False, True, True, False, True, False, False, False]
+    assert significant([]) == []
+    assert significant([0.05]) == [True] and significant([0.0501]) == [False]
+    assert significant([0.03, 0.03]) == [True, True]  # each alone, and together, below .05
+
+
+# --- the grid ------------------------------------------------------------------------------------
+
+
+def test_every_row_is_tuned_on_one_grid():
+    rates = set(protocol.RATES)
+    pairs = protocol.grid(0.1, trains_on_answers=False)
+    assert {point.settings["learning_rate"] for point in pairs} == rates
+    assert {point.config["beta"] for point in pairs} == {0.1, 0.5}
+    assert len(pairs) == 8
+    answers = protocol.grid(None, trains_on_answers=True)
+    assert {point.settings["steps"] for point in answers} == {30, 60} and len(answers) == 8
+    assert len(protocol.grid(None, trains_on_answers=False)) == 4
+
+
+@pytest.mark.parametrize(
+    ("rate", "further"), [(3e-5, [1e-5]), (1e-3, [3e-3]), (1e-4, []), (3e-4, [])]
+)
+def test_one_point_further_where_the_best_lies_on_the_edge(rate, further):
+    best = protocol.Point({"learning_rate": rate, "steps": 30}, {"beta": 0.5})
+    found = protocol.beyond(best)
+    assert [each.settings["learning_rate"] for each in found] == pytest.approx(further)
+    for each in found:
+        assert each.settings["steps"] == 30 and each.config == best.config
+
+
+def test_a_point_is_written_as_it_is():
+    point = protocol.Point({"learning_rate": 1e-4}, {"beta": 0.5})
+    assert point.label == "learning_rate=0.0001, beta=0.5"
+
+
+def test_seeds_that_tune_are_never_reported():
+    seeds = (*protocol.TUNING_SEEDS, *protocol.REPORTING_SEEDS, *protocol.FURTHER_SEEDS)
+    assert len(set(seeds)) == len(seeds)
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+def started(folder):
+    """Names of jobs in the order in which they began, and the processes that did them."""
+    path = Path(folder) / "log"
+    lines = path.read_text().split("\n") if path.exists() else []
+    return [tuple(line.split()) for line in lines if line]
+
+
+def test_a_job_that_fails_does_not_stop_the_others_and_is_done_again(tmp_path):
+    said = []
+    failures = run_jobs(jobs(tmp_path, two={"fail": "no\nluck"}), work, report=said.append)
+    assert [str(each) for each in failures] == ["two: no luck"]
+    assert {path.name for path in tmp_path.glob("*.json")} == {"one.json", "three.json"}
+    assert "[2/3] two: failed: no luck; about" in said[1]
+    assert run_jobs(jobs(tmp_path), work, report=said.append) == []
+    assert [name for name, _ in started(tmp_path)] == ["one", "two", "three", "two"]
+    assert "2 of 3 jobs were done before" in said
+    # A result that was cut off is no result.
+    (tmp_path / "one.json").write_text('{"name": "o')
+    assert not jobs(tmp_path)[0].done
+
+
+def until(happened, seconds=90):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def alive(process):
+    """Is it there, and not merely unreaped?"""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_killed_between_two_jobs_only_the_missing_ones_are_done(tmp_path):
+    checkout = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "tests.impls.jobs_for_tests", str(tmp_path)]
+    parent = subprocess.Popen(command, cwd=checkout, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: len(started(tmp_path)) == 2)
+        assert jobs(tmp_path)[0].done
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+        (tmp_path / "go").touch()
+        worker = started(tmp_path)[1][1]
+        until(lambda: not alive(worker))
+    finally:
+        parent.kill()
+        parent.wait()
+    # The worker ended the job that it was at, and began no other: nobody waits for it any more.
+    assert [name for name, _ in started(tmp_path)] == ["one", "two"]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
+    said = []
+    assert run_jobs(jobs(tmp_path), work, report=said.append) == []
+    assert said[0] == "2 of 3 jobs were done before"
+    assert [name for name, _ in started(tmp_path)] == ["one", "two", "three"]
+    assert all(path.stat().st_mtime_ns == time_ for path, time_ in before.items())
+    assert all(json.loads(job.result.read_text()) == {"name": job.name} for job in jobs(tmp_path))
+
+
+# --- numbers that are kept -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """A copy of the core whose files can be changed."""
+    copied = tmp_path / "core"
+    shutil.copytree(provenance.CORE, copied, ignore=shutil.ignore_patterns("__pycache__", "bases"))
+    monkeypatch.setattr(provenance, "CORE", copied)
+    return copied
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    os.utime(path, ns=(0, time.time_ns()))
+
+
+def test_a_name_does_not_change_with_a_comment_and_does_with_what_code_does(code):
+    name = cache.name_of({"seed": 1})
+    edit(code / "measure.py", "\nBATCH = 64\n", "\n# As many as fit.\nBATCH = 64\n")
+    edit(code / "measure.py", '"""Held-out metrics of a model', '"""Metrics of a model')
+    (code / "train" / "pairs.py").write_text((code / "train" / "pairs.py").read_text() + "\n\n")
+    assert cache.name_of({"seed": 1}) == name
+    edit(code / "measure.py", "\nBATCH = 64\n", "\nBATCH = 65\n")
+    assert cache.name_of({"seed": 1}) != name
+
+
+@pytest.mark.parametrize("module", ["worlds/protocol.py", "data/rows.py", "train/pairs.py"])
+def test_a_name_changes_with_all_code_that_trains_and_measures(code, module):
+    name = cache.name_of({})
+    (code / module).write_text((code / module).read_text() + "\nNEW = 1\n")
+    assert cache.name_of({}) != name
+
+
+def test_a_name_changes_with_a_weight_and_with_every_part(tiny_base, tmp_path):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from reference_impls.core.stages import model_digest
+
+    copied = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    names = {cache.name_of({"base": model_digest(str(copied)), "seed": 1})}
+    assert cache.name_of({"seed": 1, "base": model_digest(tiny_base)}) in names
+    names.add(cache.name_of({"base": model_digest(tiny_base), "seed": 2}))
+    weights = load_file(copied / "model.safetensors")
+    with torch.no_grad():
+        next(iter(weights.values())).flatten()[0] += 1e-3
+    save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
+    names.add(cache.name_of({"base": model_digest(str(copied)), "seed": 1}))
+    assert len(names) == 3
+
+
+def test_numbers_are_made_once_and_again_where_the_file_is_broken(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    calls = []
+
+    def make():
+        calls.append(1)
+        return {"chair_i": 0.25}
+
+    for _ in range(2):
+        assert cache.kept("base", {"a": 1}, make) == {"chair_i": 0.25}
+    assert len(calls) == 1
+    (path,) = cache.folder().glob("base-*.json")
+    path.write_text('{"chair_i": 0.')
+    assert cache.kept("base", {"a": 1}, make) == {"chair_i": 0.25} and len(calls) == 2
+    cache.kept("base", {"a": 2}, make)
+    assert len(calls) == 3
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "mmalign").write_text("a file where a folder is wanted")
+    assert cache.kept("base", {}, lambda: {"a": 1.0}) == {"a": 1.0}
+
+
+# --- a study -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny_study(tiny_base, tmp_path, monkeypatch):
+    """DPO on a base that has learnt nothing, by a plan of few seeds and items, in this process."""
+    from reference_impls.bench import experiment
+    from reference_impls.core import measure
+    from reference_impls.core.train.checkpoints import write_json
+    from reference_impls.core.worlds.scenes2 import Scenes
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(Scenes, "base", lambda self, seed=0: Path(tiny_base))
+    few = functools.partial(measure.held_out_pairs, count=4)
+    monkeypatch.setattr(measure, "held_out_pairs", few)
+    monkeypatch.setattr(protocol, "RATES", (1e-4, 1e-3))
+    monkeypatch.setattr(protocol, "FACTORS", (1.0,))
+    monkeypatch.setattr(protocol, "SFT_STEPS", (1,))
+    script = load_script("dpo")
+    settings = lab(3e-4, steps=1, pairs=4, batch_size=4)
+    stages = tuple(dataclasses.replace(s, lab=settings) for s in script.method.stages)
+    assert isinstance(stages[0], PairStage)
+    small = dataclasses.replace(script.method, task="brief", stages=stages)
+    script = dataclasses.replace(script, method=small)
+    load = {"dpo": script}
+    for module in (study, experiment):
+        real = module.load_script
+        monkeypatch.setattr(
+            module, "load_script", lambda name, real=real: load.get(name) or real(name)
+        )
+    done = []
+
+    def here(asked, work, cores=1, report=None):
+        for job in asked:
+            if not job.done:
+                write_json(job.result, work(job.task))
+                done.append(job.task)
+        return []
+
+    monkeypatch.setattr(study, "run_jobs", here)
+    plan = study.Plan(
+        tuning=(101,), reporting=(1, 2), further=(), held_out=4, tuning_held_out=4, blocks=2
+    )
+    return study.Study(script, plan), done
+
+
+def test_a_study_tunes_every_row_reports_other_seeds_and_has_the_form_of_its_page(tiny_study):
+    import mmalign
+    from mmalign.site import lab as page
+    from mmalign.site import pages
+
+    asked, done = tiny_study
+    result = json.loads(json.dumps(asked.run()))
+
+    # Tuning on the validation split with its own seeds, reporting on the test split with others.
+    assert {(t.split, t.seed) for t in done} == {("validation", 101), ("test", 1), ("test", 2)}
+    tuned = [task for task in done if task.split == "validation"]
+    assert {task.row for task in tuned} == {"sft", "dpo"}
+    for row in ("sft", "dpo"):
+        rates = [dict(task.settings)["learning_rate"] for task in tuned if task.row == row]
+        assert len(rates) == 3 and {1e-4, 1e-3} <= set(rates)  # and one beyond the edge
+    reported = [task for task in done if task.split == "test"]
+    assert [task.row for task in reported[:3]] == ["base", "sft", "dpo"] and len(reported) == 6
+    assert len({task.settings for task in reported if task.row == "dpo"}) == 1
+
+    assert (result["method"], result["world"], result["world_version"]) == ("dpo", "scenes", 2)
+    assert result["seeds"] == [1, 2] and result["protocol"] != "whole"
+    (table,) = result["tables"]
+    assert [row["name"] for row in table["rows"]] == ["base", "sft", "dpo"]
+    assert "chair_i" in table["columns"]
+    for row in table["rows"]:
+        assert set(row["metrics"]) == set(table["columns"])
+        assert all(len(values) == 2 for values in row["metrics"].values())
+    assert {v["claim"] for v in result["verdicts"]} == {
+        each.claim or each.id for each in asked.script.method.expectations
+    }
+    for each in result["verdicts"]:
+        assert each["verdict"] in ("shown", "contradicted", "equivalent", "undecided")
+        assert each["numbers"]["low"] <= each["numbers"]["difference"] <= each["numbers"]["high"]
+    assert all("not installed" not in v for v in result["versions"].values())
+
+    text = page.report(result)
+    assert "### Held-out metrics" in text and "### Verdicts" in text
+    assert result["command"] in re.sub("<[^>]*>", "", text)
+    for column in table["columns"]:
+        assert column in text
+    made = pages(mmalign.load(), [result])
+    assert "Held-out metrics" in made["methods/dpo.md"]
+    assert "method" in made["lab/results.md"] and "No result" not in made["lab/results.md"]
+
+
+def test_a_study_that_was_done_does_nothing_again_and_one_row_more_does_that_row(tiny_study):
+    asked, done = tiny_study
+    first = asked.run()
+    count = len(done)
+    assert asked.run() == first and len(done) == count
+    results = sorted(asked.folder.glob("*.json"))
+    results[0].unlink()
+    assert asked.run() == first and len(done) == count + 1
+
+
+def test_an_untuned_smoke_has_one_job_a_row(tiny_study):
+    asked, done = tiny_study
+    smoke = dataclasses.replace(study.SMOKE, held_out=4, blocks=2)
+    result = study.Study(asked.script, smoke).run()
+    assert [(task.row, task.seed) for task in done] == [("base", 1), ("sft", 1), ("dpo", 1)]
+    assert result["seeds"] == [1]
+    assert all(v["verdict"] == "undecided" for v in result["verdicts"])
+
+
+def test_a_failed_job_is_the_studys_error(tiny_study, monkeypatch):
+    from reference_impls.bench.jobs import JobFailed
+
+    asked, _ = tiny_study
+    monkeypatch.setattr(study, "run_jobs", lambda *args: [JobFailed("dpo, base: out of memory")])
+    with pytest.raises(JobFailed, match="out of memory"):
+        asked.run()
+
+
+def test_the_best_point_is_the_highest_and_of_equals_the_gentlest():
+    slow, fast = (protocol.Point({"learning_rate": rate}) for rate in (1e-4, 1e-3))
+    assert study._best({slow: 0.3, fast: 0.5}) == fast
+    assert study._best({fast: 0.5, slow: 0.5}) == slow
+    assert study._best({fast: math.nan, slow: 0.1}) == slow
