@@ -32,6 +32,13 @@ SMALLEST_EFFECT = {
 """Metric -> the smallest difference that would matter to anybody, in the metric's unit."""
 
 
+def smallest_effect(metric: str) -> float | None:
+    """The same for a probe's metric, which is named after the probe: `single_accuracy`."""
+    while metric not in SMALLEST_EFFECT and "_" in metric:
+        metric = metric.partition("_")[2]
+    return SMALLEST_EFFECT.get(metric)
+
+
 @dataclass(frozen=True)
 class Difference:
     """An estimate with its interval and p-value; seeds and blocks that it rests on."""

@@ -291,7 +291,7 @@ class Study:
     def _straddles(self, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
         for each in self.script.method.expectations:
             difference = _difference(each, rows)
-            smallest = statistics.SMALLEST_EFFECT.get(each.metric)
+            smallest = statistics.smallest_effect(each.metric)
             if difference and smallest and statistics.straddles(difference, smallest):
                 return True
         return False
@@ -312,7 +312,7 @@ class Study:
         difference = _difference(expectation, rows)
         if difference is None:
             return made | {"verdict": "undecided", "numbers": {"seeds": 1}}
-        smallest = statistics.SMALLEST_EFFECT.get(expectation.metric, 0.0)
+        smallest = statistics.smallest_effect(expectation.metric) or 0.0
         verdict = statistics.verdict(difference, expectation.direction, smallest)
         numbers = {
             "difference": round(difference.estimate, 4),

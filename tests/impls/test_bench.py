@@ -137,6 +137,14 @@ def test_more_seeds_are_asked_where_an_interval_holds_0_and_what_matters(found, 
     assert statistics.straddles(found, 0.02) is more
 
 
+@pytest.mark.parametrize(
+    ("metric", "smallest"),
+    [("chair_i", 0.02), ("single_accuracy", 0.03), ("single_chair_i", 0.02), ("prior_share", None)],
+)
+def test_a_probes_metric_matters_as_much_as_the_metric_that_it_is(metric, smallest):
+    assert statistics.smallest_effect(metric) == smallest
+
+
 def test_false_discoveries_are_controlled_as_worked_by_hand():
     """Benjamini and Hochberg: of m = 8 at 5 % the largest i with p(i) <= i / 8 x .05. Bounds are
     .00625, .0125, .01875, .025, ...; .013 misses the second, .018 keeps the third, and with it the

@@ -8,6 +8,7 @@ import click
 
 from mmalign.cli import output
 from mmalign.cli.run import missing
+from mmalign.names import nearest
 
 
 @click.command()
@@ -23,10 +24,15 @@ def worlds(names: tuple[str, ...], format_: str, as_json: bool) -> None:
     except ModuleNotFoundError as error:
         raise missing(error) from None
     try:
-        found = [protocol.world(name) for name in names] or list(protocol.worlds().values())
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    rows = [_row(world) for world in found]
+        there = protocol.worlds()
+    except ModuleNotFoundError as error:
+        raise missing(error) from None
+    for name in names:
+        if name not in there:
+            near = nearest(name, there)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(there)}"
+            raise click.UsageError(f"no world is called '{name}'; {hint}")
+    rows = [_row(there[name]) for name in names or there]
     if as_json or format_ == "json":
         output.write_json(rows)
         return
