@@ -21,10 +21,9 @@ comes from the lengths and scores of the batch's answers, which no rounding touc
 draws the same, and so does a run that was resumed, or one that cuts the batch into several passes.
 
 Simplifications
-1. Pairs: two sampled answers to each image, ordered by a strong model, in place of RLAIF-V's, which
-   an open-source one ordered.
-2. The scores are a strong model's ratings, in place of CLIP's, and of an answer as a whole; there,
-   a language model splits it, and the code adds the scores of its parts up (#L839-L840).
+1. Pairs: two sampled answers to each image, ordered by an open-source model: RLAIF-V in one pass.
+2. CLIP is a small contrastive model of the world, and an answer is scored as a whole; there, a
+   language model splits it, and the code adds the scores of its parts up (#L839-L840).
 3. Equations 8 to 11, the filter, could not be read: it is the code's in all variants, and so are
    the gaps, without beta.
 
@@ -82,9 +81,9 @@ class Config:
 
 
 def scored_pairs(lab: Lab, cfg: Config) -> list[Row]:
-    """Two samples of the policy, ordered by a strong model, and what it gives each of them."""
-    scorer = lab.annotator("closed-source-model")
-    rows = lab.sampled_pairs(scorer, lab.answer(), lab.answer())
+    """Two samples of the policy, ordered by a model, and what a CLIP-like scorer gives each."""
+    rows = lab.sampled_pairs(lab.annotator("open-source-model"), lab.answer(), lab.answer())
+    scorer = lab.annotator("clip")
     items = [row["item"] for row in rows]
     media = [lab.world.show(item.scene) for item in items]
     scores = {

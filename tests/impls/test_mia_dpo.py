@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from reference_impls.core import PairBatch, Scores
-from reference_impls.core.judges import Workshop
 from reference_impls.core.data.attention import Look
 from reference_impls.core.data.rows import text
+from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
 from reference_impls.core.model import base
 from reference_impls.core.model.policy import Policy
