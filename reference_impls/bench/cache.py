@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from reference_impls.core import provenance
-from reference_impls.core.cache import folder
+from reference_impls.core.cache import folder as folder
 from reference_impls.core.train.checkpoints import digest, read_json, write_json
 
 MEASURING = ("measure.py", "data", "worlds", *provenance.TRAINING)

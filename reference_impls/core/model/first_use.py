@@ -7,9 +7,6 @@ answered with an older base.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,28 +16,20 @@ from typing import Any
 
 import torch
 
-from reference_impls.core import provenance
+from reference_impls.core import cache, provenance
 from reference_impls.core.model import base
-from reference_impls.core.train.checkpoints import digest
 from reference_impls.core.worlds.protocol import Page
 
 MADE = "made.json"
-"""Written last: what a base was made of, and its losses."""
-
-
-def cache_folder() -> Path:
-    """Where bases are kept between runs: $XDG_CACHE_HOME/mmalign/bases."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(root) if os.path.isabs(root) else Path.home() / ".cache"
-    return home / "mmalign" / "bases"
+"""What a base was made of, and its losses."""
 
 
 @dataclass(frozen=True)
 class FirstUse:
     """How the bases of a world are trained.
 
-    page: as in `base.train`. code: modules and folders that pages depend on, besides those of the
-    trainer. command: what makes a base by hand, for messages.
+    page: as in `base.train`. code: modules and folders of `core` that pages depend on. command:
+    what makes a base by hand, for messages.
     """
 
     world: str
@@ -48,43 +37,33 @@ class FirstUse:
     size: base.Size
     recipe: base.Recipe
     page: Callable[[Random, float], Page]
-    code: tuple[Path, ...]
+    code: tuple[str, ...]
     command: str
-
-    def folder(self, seed: int) -> Path:
-        """Where the base of a seed is, or will be."""
-        parts = [*self.code, *(provenance.CORE / "model" / f"{n}.py" for n in ("base", "build"))]
-        settings = f"{self.size} {self.recipe} {torch.__version__} {list(self.words)}"
-        name = f"{provenance.code_digest(parts)}/{settings}"
-        return cache_folder() / f"{self.world}-{digest(name)[:16]}" / str(seed)
 
     def get(self, seed: int) -> Path:
         """The folder of a base, trained first where it is not there yet.
 
-        Raises FileNotFoundError with the command where it cannot be written.
+        Raises FileNotFoundError with the command where it cannot be kept: it would be trained anew
+        for each run.
         """
-        folder = self.folder(seed)
-        if (folder / MADE).is_file():
-            return folder
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(prefix=f".{seed}-", dir=folder.parent))
+            cache.folder().mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileNotFoundError(
-                f"no base at {folder}, and none can be written there ({error.strerror}): with "
-                f"XDG_CACHE_HOME on a folder that can be written, {self.command} makes it"
+                f"no base of {self.world}, and none can be kept in {cache.folder()} "
+                f"({error.strerror}): with XDG_CACHE_HOME on a folder that can be written, "
+                f"{self.command} --seed {seed} makes it"
             ) from None
-        try:
-            self._train(seed, draft)
-            shutil.rmtree(folder, ignore_errors=True)  # what is there has no last file: unfinished
-            try:
-                draft.rename(folder)
-            except OSError:
-                if not (folder / MADE).is_file():  # else another process was faster
-                    raise
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        return folder
+        parts = {
+            "seed": seed,
+            "size": repr(self.size),
+            "recipe": repr(self.recipe),
+            "words": list(self.words),
+        }
+        code = ("model/base.py", "model/build.py", *self.code)
+        return cache.kept_folder(
+            f"base-{self.world}-{seed}", parts, code, lambda folder: self._train(seed, folder)
+        )
 
     def _train(self, seed: int, output: Path) -> None:
         from rich.console import Console

@@ -14,20 +14,24 @@ from pathlib import Path
 
 from reference_impls.core.model import base
 from reference_impls.core.model.first_use import MADE, FirstUse
-from reference_impls.core.worlds import scenes2
 from reference_impls.core.worlds.multi_image import WORLD, lessons, scene
 
 HELD_OUT_SCENES = 512
-BORROWED = Path(scenes2.__file__).parent
 FIRST_USE = FirstUse(
     world=WORLD.name,
     words=scene.text.WORDS,
     size=base.Size(image=scene.SIZE, patch=scene.PATCH, positions=512),
     recipe=base.Recipe(steps=1200),
     page=lessons.page,
-    code=(
-        *(Path(__file__).parent / f"{name}.py" for name in ("scene", "lessons")),
-        *(BORROWED / f"{name}.py" for name in ("scene", "picture", "text")),
+    code=tuple(
+        f"worlds/{name}.py"
+        for name in (
+            "multi_image/scene",
+            "multi_image/lessons",
+            "scenes2/scene",
+            "scenes2/picture",
+            "scenes2/text",
+        )
     ),
     command="python -m reference_impls.core.worlds.multi_image.build",
 )
