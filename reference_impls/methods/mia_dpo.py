@@ -30,7 +30,11 @@ Simplifications
 1. Pictures of two by two cells; an inset covers the middle quarter of the area, not four ninths.
 2. The paper names perplexity, ratio of lengths and edit distance as a second selection; the code
    that is public has the first only. Bounds of the other two are ours.
-3. Noise is clipped; make_data_pip.py#L279-L286 adds it in eight bits, where it wraps around."""
+3. Noise is clipped; make_data_pip.py#L279-L286 adds it in eight bits, where it wraps around.
+4. The lab's base spreads its attention: of 240 answers no share passed the official thresholds, so
+   that they take every answer (nine in ten are below .57, .45, .57 for the three layouts). The row
+   with half of them is where the selection can be seen; shares tell right answers from wrong ones
+   in a sequence (AUC .74), hardly in a collage (.58), not in an inset (.48)."""
 
 from __future__ import annotations
 
@@ -85,6 +89,7 @@ class Config:
     perplexity: float = 1.1  # make_data_duotu.py#L339: above it
     length_ratio: float = 2.0  # ours: an answer at most so many times as long as the other one
     edits: int = 1  # ours: words that differ, at least
+    threshold_scale: float = 1.0  # ours: what thresholds are multiplied by
     selection_term: float = 1.0  # ours: 0 takes every answer that differs
     several_term: float = 1.0  # ours: 0 asks about the same pictures one at a time
     variant: Variant = "paper"
@@ -114,21 +119,20 @@ def misled_pairs(lab: Lab, cfg: Config) -> list[Row]:
 
 def noisy(item: Item[Any], images: Sequence[Image], rng: random.Random, cfg: Config) -> list[Image]:
     """The images that the rejected answer is asked under."""
-    (_, place), layout = asked(item), item.scene.layout
+    layout = item.scene.layout
     if layout == "grid":
-        return [noised(images[0], rng, cfg.grid_noise, place.box)]
+        return [noised(images[0], rng, cfg.grid_noise, place_of(item).box)]
     return [noised(images[0], rng, cfg.inset_noise)] if layout == "inset" else list(images)
 
 
-def asked(item: Item[Any]) -> tuple[int, Any]:
-    """The number of the picture that is asked about, and its place on the images."""
-    number = item.scene.named_in(item.subject)[0]
-    return number, item.scene.place(number)
+def place_of(item: Item[Any]) -> Any:
+    """Where the picture that is asked about is shown."""
+    return item.scene.place(item.scene.named_in(item.subject)[0])
 
 
 def share(item: Item[Any], look: Look) -> float:
     """The attention on the right picture, of that on all pictures."""
-    place = asked(item)[1]
+    place = place_of(item)
     if item.scene.layout == "sequence":
         return look.share_of_image(place.image)
     return look.share_of_box(place.box, place.image)
@@ -137,7 +141,8 @@ def share(item: Item[Any], look: Look) -> float:
 def threshold(scene: Any, cfg: Config) -> float:
     """The share up to which an answer counts as misled; a single picture has all of it."""
     number = ("one", "two", "three", "four")[len(scene.pictures) - 1]
-    return 1.0 if number == "one" else getattr(cfg, f"{scene.layout}_{number}")
+    named = getattr(cfg, f"{scene.layout}_{number}", None)
+    return 1.0 if named is None else float(cfg.threshold_scale * named)
 
 
 def unfit(truth: str, answer: str, perplexity: float, cfg: Config) -> str:
@@ -167,14 +172,13 @@ METHOD = Method(
     config=Config,
     stages=(
         PairStage(
-            data=misled_pairs, loss=loss, views=VIEWS, couples_rows=True, lab=lab(3e-4),
-            paper=PAPER,
+            data=misled_pairs, loss=loss, views=VIEWS, couples_rows=True, lab=lab(3e-4), paper=PAPER
         ),
     ),
     world="multi-image",
     task="describe",
-    ablations={"no likelihood term": {"gamma": 0.0}, "no selection": {"selection_term": 0.0},
-               "single pictures": {"several_term": 0.0}},
+    ablations={"no likelihood term": {"gamma": 0.0}, "single pictures": {"several_term": 0.0},
+               "half the thresholds": {"threshold_scale": 0.5}},
     expectations=(
         Expectation(
             id="better-with-several-pictures", claim="better-with-several-pictures",
@@ -192,8 +196,8 @@ METHOD = Method(
             metric="accuracy", direction="higher", of="mia-dpo", against="single pictures",
         ),
         Expectation(
-            id="the-selection-is-why", text="Without the selection by attention less is gained.",
-            metric="accuracy", direction="higher", of="mia-dpo", against="no selection",
+            id="the-selection-is-why", text="More is gained where the selection takes away more.",
+            metric="accuracy", direction="higher", of="half the thresholds", against="mia-dpo",
         ),
         Expectation(
             id="the-likelihood-term-holds-the-chosen",

@@ -57,6 +57,9 @@ def test_thresholds_are_those_of_the_official_generators(layout, count, share):
     scene = item(layout, count, 1).scene
     assert mia_dpo.threshold(scene, mia_dpo.Config()) == share
     assert mia_dpo.threshold(scene.alone(0), mia_dpo.Config()) == 1.0
+    half = mia_dpo.Config(threshold_scale=0.5)
+    assert mia_dpo.threshold(scene, half) == share / 2
+    assert mia_dpo.threshold(scene.alone(0), half) == 1.0
 
 
 def test_the_share_is_of_the_picture_that_is_asked_about():

@@ -109,7 +109,7 @@ class MultiImage:
         return replace(scene, pictures=tuple(pictures))
 
     def base(self, seed: int = 0) -> Path:
-        """Trained on first use (about two minutes on one core), then kept in the user's cache."""
+        """Trained on first use (about four minutes on one core), then kept in the user's cache."""
         from reference_impls.core.worlds.multi_image.build import FIRST_USE
 
         return FIRST_USE.get(BASE_SEEDS[seed % len(BASE_SEEDS)])
