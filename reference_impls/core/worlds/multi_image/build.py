@@ -5,11 +5,11 @@
 trains it where it is not in the cache yet, and prints every metric of every task on held-out
 scenes as JSON.
 
-Measured on seed 1, one thread, 192 test scenes: 227 CPU-seconds on a busy machine. A picture alone is named with an
-F1 of .997, one of several with .59 (in a row .09 right, in a collage .16, inside another one .51),
-and 99 % of the wrong mentions are objects of another picture. Presence: hits exceed false alarms by
-.31. In 125 CPU-seconds, with fewer lessons on a page, a picture alone reached .77 and shapes were
-still confused.
+Measured on seed 1, one thread, 192 test scenes: 227 CPU-seconds on a busy machine. A picture alone
+is named with an F1 of .997, one of several with .59 (right in a row .09, in a collage .16, inside
+another one .51), and 99 % of the wrong mentions are objects of another picture. Presence: hits
+exceed false alarms by .31. In 125 CPU-seconds, with fewer lessons on a page, a picture alone
+reached .77 and shapes were still confused.
 """
 
 from __future__ import annotations
