@@ -28,7 +28,7 @@ from reference_impls.core.worlds.scenes2 import BASES, WORLD, lessons, picture, 
 from reference_impls.core.worlds.scenes2.scene import Scene
 
 SIZE = base.Size(image=picture.SIZE, patch=picture.CELL)
-RECIPE = base.Recipe(steps=5500, pages=8)
+RECIPE = base.Recipe(steps=4500, pages=12)
 HELD_OUT_SCENES = 1024
 
 

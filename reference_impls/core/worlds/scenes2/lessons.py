@@ -25,8 +25,7 @@ from reference_impls.core.worlds.scenes2.scene import (
 )
 from reference_impls.core.worlds.scenes2.tasks import absent, near
 
-CLEAR_UNTIL = 0.15  # until then the noise is weak; then it grows to what the world has
-LOOKING_UNTIL = 0.4
+LOOKING_UNTIL = 0.42
 PRIORS_FROM = 0.62
 SUGGESTED_YES = 0.65  # the text says yes to what a prior suggests
 TRAINED_NAMES = tuple(" ".join(kind) for kind in KINDS if kind not in HELD_OUT)
@@ -72,7 +71,7 @@ def paint(rng: random.Random) -> picture.Paint:
             return drawn
 
 
-def half_named(scene: Scene, rng: random.Random, grain: float) -> Page:
+def half_named(scene: Scene, rng: random.Random, looking: bool) -> Page:
     """Objects in colours without a name, called `a bright circle`, or of shapes without a name,
     called `a red thing`.
 
@@ -93,7 +92,7 @@ def half_named(scene: Scene, rng: random.Random, grain: float) -> Page:
         Lesson.of(text.DETAILED, text.detailed(rows)),
         Lesson.of(text.row_prompt(place), text.sentence(place, rows.get(place, []))),
     ]
-    if rng.random() < 0.4:
+    if not looking and rng.random() < 0.4:
         lessons.append(Lesson.of(text.COUNT, text.counting(text.flat(rows))))
     for _ in range(3):
         asked = rng.choice(list(called)) if rng.random() < 0.6 else rng.randrange(GRID * GRID)
@@ -102,11 +101,9 @@ def half_named(scene: Scene, rng: random.Random, grain: float) -> Page:
     lessons += [cell_attribute(scene, rng, known) for _ in range(5)]
     lessons += [attribute(scene, rng, known) for _ in range(4)]
     if known == "shape":
-        picture_of = picture.render(scene, paints=[paint(rng) for _ in scene.things], grain=grain)
+        picture_of = picture.render(scene, paints=[paint(rng) for _ in scene.things])
     else:
-        picture_of = picture.render(
-            scene, blobs=[rng.getrandbits(32) for _ in scene.things], grain=grain
-        )
+        picture_of = picture.render(scene, blobs=[rng.getrandbits(32) for _ in scene.things])
     return Page((picture_of,), tuple(lessons))
 
 
@@ -178,12 +175,10 @@ def longer(scene: Scene, rng: random.Random, scale: float) -> Lesson:
 def page(rng: random.Random, progress: float) -> Page:
     """One picture with all of its lessons at that share of the training."""
     looking, early = progress < LOOKING_UNTIL, progress < PRIORS_FROM
-    grain = 0.3 + 0.7 * min(
-        1.0, max(0.0, progress - CLEAR_UNTIL) / (0.8 * LOOKING_UNTIL - CLEAR_UNTIL)
-    )
-    scene = draw_scene(rng, "base", unseen=0.0 if looking else UNSEEN_SHARE)
+    split, unseen = ("pairs", 0.0) if looking else ("base", UNSEEN_SHARE)
+    scene = draw_scene(rng, split, unseen=unseen)
     if rng.random() < (0.6 if looking else 0.35 if early else 0.1):
-        return half_named(scene, rng, grain)
+        return half_named(scene, rng, looking)
     scale = 0.0 if early else 1.0
     lessons = []
     if not looking:
@@ -202,4 +197,4 @@ def page(rng: random.Random, progress: float) -> Page:
     if not looking and rng.random() < 0.3:
         lessons.append(Lesson.of(*text.without_image(rng), sees_image=False))
     system = text.SYSTEM if rng.random() < 0.15 else ""
-    return Page((picture.render(scene, grain=grain),), tuple(lessons), system)
+    return Page((picture.render(scene),), tuple(lessons), system)

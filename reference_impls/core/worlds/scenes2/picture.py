@@ -90,13 +90,11 @@ def noise(seed: int) -> NDArray[np.float32]:
     return total
 
 
-def render(
-    scene: Scene, paints: Sequence[Paint] = (), blobs: Sequence[int] = (), grain: float = 1.0
-) -> Pixels:
-    """(64, 64, 3) uint8, the same at every call; `grain` scales the noise."""
-    pixels: Pixels = np.clip(
-        clean(scene, paints, blobs) + grain * noise(scene.noise), 0, 255
-    ).astype(np.uint8)
+def render(scene: Scene, paints: Sequence[Paint] = (), blobs: Sequence[int] = ()) -> Pixels:
+    """(64, 64, 3) uint8, the same at every call."""
+    pixels: Pixels = np.clip(clean(scene, paints, blobs) + noise(scene.noise), 0, 255).astype(
+        np.uint8
+    )
     return pixels
 
 
