@@ -111,7 +111,8 @@ class Clip:
 
 def unit(vectors: Tensor) -> Tensor:
     """Vectors of length 1."""
-    return vectors / vectors.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    lengths: Tensor = vectors.norm(dim=-1, keepdim=True)
+    return vectors / lengths.clamp_min(1e-12)
 
 
 def pixels(images: Sequence[Image.Image], side: int) -> Tensor:
