@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from reference_impls.core.data.annotators import Workshop
 from reference_impls.core.data.rules import last_number, only_number
+from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
 from reference_impls.core.objective.groups import rloo_advantages, whitened_tokens
 from reference_impls.methods import mm_eureka

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
 
 from mmalign.site import curves, lab
-from reference_impls import study
 
 DATA = {
     "metric": "chosen_reward",
@@ -43,29 +41,3 @@ def test_a_flat_line_is_drawn():
 def test_results_without_curves_have_no_section(result):
     assert "Learning curves" not in lab.report({**result, "curves": []})
     assert "### Learning curves" in lab.report({**result, "curves": [DATA]})
-
-
-def test_curves_are_the_mean_over_the_seeds_of_the_logs(tmp_path):
-    for seed in study.SEEDS:
-        folder = tmp_path / f"no-anchor-0.0003-{seed}"
-        folder.mkdir()
-        lines = [
-            # A run that was stopped logged step 2 first in another state; the later line counts.
-            {"step": 2, "chosen_reward": 9.0},
-            {"step": 1, "chosen_reward": 0.0},
-            {"step": 2, "chosen_reward": float(seed)},
-        ]
-        (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert study.curves(tmp_path, {"no anchor": 3e-4, "dpo": 1e-4}) == [
-        {
-            "metric": "chosen_reward",
-            "lines": [{"row": "no anchor", "rate": 3e-4, "values": [0.0, 2.0]}],
-        }
-    ]
-
-
-def test_the_committed_results_have_curves(checkout):
-    for file in (checkout / "reference_impls" / "results").glob("*.json"):
-        found = json.loads(file.read_text(encoding="utf-8"))["curves"]
-        assert found, file.name
-        assert all(len(line["values"]) >= 60 for each in found for line in each["lines"])
