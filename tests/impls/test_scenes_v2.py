@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from reference_impls.core.worlds import protocol
-from reference_impls.core.worlds.scenes2 import WORLD, lessons, picture, tasks, text
+from reference_impls.core.worlds.scenes2 import WORLD, lessons, picture, report, tasks, text
 from reference_impls.core.worlds.scenes2.scene import (
     FAINT,
     HELD_OUT,
@@ -379,3 +379,28 @@ def test_presence_lessons_keep_clear_of_what_is_there():
         name, answer = lessons.presence(scene, rng, 0.0)
         assert (answer == "yes") == (name in scene.names)
     assert tasks.absent(SCENE, rng) not in SCENE.names
+
+
+# --- the bases --------------------------------------------------------------------------------
+
+
+def test_the_page_of_the_world_shows_the_numbers_of_the_shipped_bases():
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert report.filled(page) == page, f"run python -m {report.__name__}"
+
+
+def test_every_shipped_base_has_its_command_and_every_gate_with_its_number():
+    for base in report.made():
+        folder = report.BASES / str(base["seed"])
+        assert f"--seed {base['seed']}" in base["command"]
+        assert base["world_version"] == WORLD.version
+        assert (folder / "model.safetensors").stat().st_size <= 2_000_000
+        for gate in base["gates"]:
+            assert gate["value"] == base["metrics"][gate["task"]][gate["metric"]]
+            assert gate["reached"] == (gate["least"] <= gate["value"] <= gate["most"])
+
+
+def test_run_seeds_rotate_over_the_bases_that_there_are():
+    there = [base["seed"] for base in report.made()]
+    folders = [int(WORLD.base(seed).name) for seed in range(2 * len(there))]
+    assert there and folders == there * 2
