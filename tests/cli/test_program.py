@@ -169,6 +169,33 @@ def test_validate_has_no_good_word_for_what_it_did_not_read(mm, tree, name):
     assert result.stderr == "1 problem\n"
 
 
+def test_validate_wants_a_name(mm, tree):
+    result = mm("validate", "", root=tree.root)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "not an empty name" in result.stderr
+
+
+def test_validate_says_that_other_records_are_meant_than_those_here(program, tmp_path):
+    (tmp_path / "taxonomy").mkdir()  # half a root is none
+    result = program("validate", cwd=tmp_path)
+    assert "note: there are no records in or above this folder; those of " in result.stderr
+
+
+def test_a_name_of_a_file_that_is_not_an_id_is_not_advised_as_one(mm, tree):
+    tree.write("papers/a\nb.yaml", tree.read("papers/lamp.yaml"))
+    (tree.root / "papers/lamp.yaml").unlink()
+    result = mm("validate", root=tree.root)
+    assert "papers/a\\nb.yaml:1:1: R001 " in result.stdout
+    assert "`id: a" not in result.stdout
+
+
+def test_a_path_is_shown_though_the_taxonomy_lacks_its_relation(mm, tree):
+    (tree.root / "taxonomy/relations.yaml").unlink()
+    result = mm("path", "method:red-lantern", "paper:red-lantern", root=tree.root)
+    assert result.exit_code == 0
+    assert "  introduces (backward): " in result.stdout
+
+
 # --- the cache
 
 

@@ -117,6 +117,21 @@ def test_syntax_of_git_that_names_no_commit_is_said(tree, name):
         diff.read(name, tree.root)
 
 
+def test_a_hook_of_another_repository_does_not_redirect_a_comparison(tree, tmp_path, monkeypatch):
+    repository(tree.root)
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    assert diff.read("HEAD", tree.root) == diff.read(str(tree.root), tree.root)
+
+
+def test_a_warning_of_git_is_not_given_as_the_reason(tree):
+    run = repository(tree.root)
+    subprocess.run([*run, "tag", "HEAD"], check=False, capture_output=True)
+    subprocess.run([*run, "update-ref", "refs/tags/HEAD", "HEAD"], check=True, capture_output=True)
+    with pytest.raises(diff.NoRevision, match=": git knows no such revision"):
+        diff.read("^HEAD", tree.root)
+
+
 def test_names_of_one_commit_are_the_same(tree, data_root):
     run = repository(tree.root, "tag -a v1 -m x", "branch other")
     commit = subprocess.run([*run, "rev-parse", "HEAD"], capture_output=True, text=True).stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import re
 import threading
+import time
 
 import pytest
 
@@ -368,3 +369,45 @@ def test_bytes_that_are_not_utf_8_are_one_clear_line():
 def test_only_addresses_of_the_web_are_asked(api):
     with pytest.raises(BadReference, match="is not an http or https address"):
         arxiv.fetch("2401.00001", api)
+
+
+def _of(**fields: str) -> str:
+    return "@a{k, title={T}, " + ", ".join(f"{n} = {{{v}}}" for n, v in fields.items()) + "}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _of(doi="x" + " " * 40_000 + "x"),
+        _of(doi="doi " * 10_000),
+        _of(doi="10.1/" + ")" * 40_000),
+        _of(url="aclanthology.org/2020." + "a-" * 20_000),
+        _of(url="openreview.net/?" * 3_000),
+        _of(author="A; B" + " " * 40_000 + "C"),
+        _of(author="A" + "," * 40_000 + "C"),
+        _of(author="x" + " and" * 10_000 + " x"),
+        "".join(
+            f"@a{{k{n}, title={{T}}, xdata={{{','.join(f'k{m}' for m in range(40))}}}}}\n"
+            for n in range(40)
+        ),
+        '@string{s = "' + "x" * 90_000 + '"}\n' + "@a{k, title={T}, f = s#s}\n" * 20_000,
+    ],
+    ids=["blanks", "doi", "brackets", "acl", "openreview", "semicolon", "commas", "and", "xdata",
+         "macros"],
+)  # fmt: skip
+def test_no_field_takes_more_than_a_moment_however_it_is_repeated(text):
+    began = time.process_time()
+    read_bibtex(text)
+    assert time.process_time() - began < 3
+
+
+def test_an_identifier_is_found_between_many_blanks_and_names_between_many_commas():
+    (reference,) = read_bibtex(
+        _of(
+            doi="doi: \n   10.1000/x",
+            url="https://openreview.net/forum?noteId=1&id=AbC",
+            author="and Ann Bee   ;\n  Carl Dee ,, et al.",
+        )
+    ).references
+    assert (reference.doi, reference.openreview) == ("10.1000/x", "AbC")
+    assert reference.authors == ("Ann Bee", "Carl Dee", "others")

@@ -35,6 +35,7 @@ MAX_FILES = 50_000
 MAX_TOTAL = 500_000_000
 """Bytes of all files of a revision. An archive of 1 MB can unpack to a thousand times as much."""
 
+_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 _FILE = re.compile(r"(?:papers|taxonomy)/[^/]+\.yaml")
 _OBJECT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
@@ -192,10 +193,12 @@ def _blobs(objects: dict[str, tuple[str, int]], answer: bytes) -> Iterator[tuple
 def _git(root: Path, *args: str, given: bytes = b"") -> tuple[int, bytes, str]:
     """Exit status, stdout and stderr of git in a folder. It asks nobody and fetches nothing."""
     quiet = {"GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "LC_ALL": "C"}
+    # Inside a hook these name another repository than the one of the root.
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_HOOKS}
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *args],
-            input=given, capture_output=True, check=False, env={**os.environ, **quiet},
+            input=given, capture_output=True, check=False, env={**environment, **quiet},
         )  # fmt: skip
     except FileNotFoundError:
         raise NoRevision("git is not installed; name two folders or wheels") from None
@@ -207,6 +210,8 @@ def _git(root: Path, *args: str, given: bytes = b"") -> tuple[int, bytes, str]:
 def _reason(said: str, root: Path) -> str:
     """What git complained of, without what a reader of its own messages cannot use."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
+    # `warning: refname 'HEAD' is ambiguous.` is not why it failed.
+    lines = [line for line in lines if not line.startswith(("warning: ", "hint: "))]
     first = next((line for line in lines if line.startswith("fatal: ")), lines[0] if lines else "")
     reason = first.removeprefix("fatal: ")
     if "not a git repository" in reason:

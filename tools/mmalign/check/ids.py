@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,10 @@ def file_names(context: Context) -> Iterator[Finding]:
         stem = Path(file).stem
         if stem != id_:
             message = f"id: {quoted(id_)} stands in the file {quoted(Path(file).name)}"
-            yield Finding("R001", file, ("id",), message, f"write `id: {stem}`, or rename the file")
+            # A name that no id can have would be a problem of its own inside the file.
+            fits = re.fullmatch(r"[a-z0-9-]+|[a-z_]+", stem, re.ASCII)
+            hint = f"write `id: {stem}`, or rename the file" if fits else "rename the file"
+            yield Finding("R001", file, ("id",), message, hint)
 
 
 def unique_ids(context: Context) -> Iterator[Finding]:

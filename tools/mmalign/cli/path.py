@@ -120,8 +120,11 @@ def _text(graph: Graph, steps: list[dict[str, str]], relations: Mapping[str, Rel
         )  # fmt: skip
         if not lines:
             lines.append(f"{printable(graph.nodes[here]['label'])}  ({here})")
-        relation = relations[step["relation"]]
-        said = relation.label if forward else relation.inverse_label
+        relation = relations.get(step["relation"])
+        if relation is None:  # a root whose taxonomy lacks it; `mmalign validate` says so
+            said = step["relation"] if forward else f"{step['relation']} (backward)"
+        else:
+            said = relation.label if forward else relation.inverse_label
         label = printable(graph.nodes[there]["label"])
         lines.append(f"  {printable(said)}: {label}  ({there})")
     return "\n".join(lines) + "\n"

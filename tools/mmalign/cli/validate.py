@@ -29,9 +29,12 @@ def validate(ctx: click.Context, paths: tuple[str, ...], format_: str, as_json: 
     from mmalign.check.run import check
     from mmalign.cli.output import note, speaks_unicode, write
     from mmalign.records import problems
-    from mmalign.records.root import find_root
+    from mmalign.records.root import find_root, is_above
 
-    root = find_root(ctx.find_root().obj)
+    if "" in paths:
+        raise click.UsageError("a file or folder is wanted, not an empty name")
+    given = ctx.find_root().obj
+    root = find_root(given)
     try:
         _, found = check(root, list(paths) or None)
     except FileNotFoundError as error:
@@ -47,6 +50,8 @@ def validate(ctx: click.Context, paths: tuple[str, ...], format_: str, as_json: 
             "equations: only their structure was checked, since latex2mathml is not installed "
             "(pip install 'mmalign[site]')"
         )
+    if given is None and not is_above(root):
+        note(f"there are no records in or above this folder; those of {printable(root)} are meant")
     count = problems.total(found)
     said = f"{count:,} problem{'s' * (count > 1)}" if count else "no problems"
     click.echo(said, err=True)

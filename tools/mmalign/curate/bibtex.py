@@ -19,6 +19,8 @@ from mmalign.characters import printable, quoted
 
 MAX_VALUE = 200_000
 """Characters of one value: macros that double each other would fill the memory."""
+MAX_JOINED = 64_000_000
+"""Characters of all values together that `#` puts together: a few letters ask for 200,000 each."""
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 _SPACE = re.compile(r"(?:\s|%[^\n]*)*")
@@ -102,6 +104,7 @@ class _Parser:
     def __init__(self, text: str):
         self.text = text
         self.lines = [match.end() for match in re.finditer("\n", text)]
+        self.joined = 0
         self.macros = {month: month for month in MONTHS}
         self.found = Bibliography()
         self.unknown: dict[str, int] = {}
@@ -266,6 +269,11 @@ class _Parser:
                 raise _Bad(f"the field '{name}' has more than {MAX_VALUE:,} characters", place)
             place = self.space(place)
             if self.text[place : place + 1] != "#":
+                if len(parts) > 1:
+                    self.joined += length
+                    if self.joined > MAX_JOINED:
+                        message = f"what `#` joins has more than {MAX_JOINED:,} characters in all"
+                        raise _Bad(message, place)
                 return "".join(parts), place
             place += 1
 
@@ -337,8 +345,16 @@ def inherit(entries: Iterable[Entry]) -> tuple[list[Entry], list[Remark]]:
         for name in (entry.key, *_list(entry.fields.get("ids", ""))):
             parents.setdefault(name.lower(), entry)
     remarks: list[Remark] = []
+    made: dict[tuple[int, int], dict[str, str]] = {}
 
     def full(entry: Entry, depth: int) -> dict[str, str]:
+        # Made once for each depth: a dozen entries that all name each other have 12**5 paths.
+        at = (id(entry), depth)
+        if at not in made:
+            made[at] = with_parents(entry, depth)
+        return made[at]
+
+    def with_parents(entry: Entry, depth: int) -> dict[str, str]:
         fields = dict(entry.fields)
         for name in _list(fields.get("xdata", "")):
             data = parents.get(name.lower())

@@ -19,17 +19,19 @@ _OLD_ARXIV = re.compile(
 _SAYS_ARXIV = re.compile(r"arxiv|\bcorr\b|(?<![/\w])abs/|huggingface\.co/papers", re.IGNORECASE)
 _KEPT_BADLY = re.compile(r"(?<![\d.])(\d{3,4})[.,](\d{1,6})(?!\d)")
 _DOI = re.compile(r"10\.\d{1,9}(?:\.\d+)*/\S*[^\s.,;:]")
-_DOI_PREFIX = re.compile(
-    r"\s*(?:(?:https?://)?(?:dx\.|www\.)?doi\.org/|doi\s*:?\s*)+", re.IGNORECASE
-)
+_DOI_PREFIX = re.compile(r" ?(?:(?:https?://)?(?:dx\.|www\.)?doi\.org/|doi ?:? ?)+", re.IGNORECASE)
 _AFTER_DOI = re.compile(r"(?:[?#].*|/(?:full|abstract|meta|pdf|epdf|html)|\.pdf)$", re.IGNORECASE)
 _ACL = re.compile(
     r"(?:aclanthology\.org|aclweb\.org/anthology)/(?:papers/\w/\w+/)?"
-    r"(\d{4}\.[a-z0-9_-]+-[a-z0-9]+\.\d+|[A-Z]\d{2}-\d{4})(?![\d-])",
+    r"(\d{4}\.[a-z0-9_-]{1,40}-[a-z0-9]{1,40}\.\d{1,6}|[A-Z]\d{2}-\d{4})(?![\d-])",
     re.IGNORECASE,
 )
 _ACL_DOI = re.compile(r"10\.(?:18653|3115)/v1/(.+)", re.IGNORECASE)
-_OPENREVIEW = re.compile(r"openreview\.net/[^?\s]*\?(?:[^#\s]*&)?id=([\w-]+)", re.IGNORECASE)
+_OPENREVIEW = re.compile(
+    r"openreview\.net/[^?\s]{0,60}\?(?:[^#\s]{0,300}&)?id=([\w-]{1,60})", re.IGNORECASE
+)
+MAX_TEXT = 2_000
+"""Characters in which an identifier is looked for: what is longer is prose, or made to be slow."""
 _ADDRESS = re.compile(r"https?://[^\s{}<>\"\\^`|]+", re.IGNORECASE)
 
 
@@ -45,7 +47,7 @@ def arxiv_id(text: str) -> str:
     shown = f"'{text if len(text) <= 60 else text[:57] + '...'}'"
     if found:
         raise BadReference(f"{shown} names several papers: {', '.join(sorted(map(str, found)))}")
-    hint = _meant(text)
+    hint = _meant(text[:MAX_TEXT])
     raise BadReference(
         f"{shown} is not an arXiv id such as 2503.14504"
         + (f"; {hint} (a spreadsheet drops zeros: format its column as text)" if hint else "")
@@ -84,7 +86,12 @@ def _meant(text: str) -> str | None:
 
 
 def _tidy(text: str) -> str:
-    return unquote(re.sub(r"\\([_%&#~])", r"\1", text)).replace("{", "").replace("}", "")
+    """The beginning of a text without TeX and percent signs, each run of blanks as one."""
+    return " ".join(unquote(_unescaped(text)).replace("{", "").replace("}", "").split())
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([_%&#~])", r"\1", text[:MAX_TEXT])
 
 
 def find_doi(text: str, says_so: bool = False) -> str | None:
@@ -110,7 +117,8 @@ def find_doi(text: str, says_so: bool = False) -> str | None:
 
 def find_acl(text: str) -> str | None:
     """The id of the ACL Anthology, in lower case, that an address or a DOI names."""
-    found = _ACL.search(text) or _ACL_DOI.fullmatch(text.strip())
+    text = text[:MAX_TEXT].strip()
+    found = _ACL.search(text) or _ACL_DOI.fullmatch(text)
     return found[1].lower() if found else None
 
 
@@ -122,5 +130,5 @@ def find_openreview(text: str) -> str | None:
 
 def find_address(text: str) -> str | None:
     """The first web address in a text."""
-    found = _ADDRESS.search(re.sub(r"\\([_%&#~])", r"\1", text))
+    found = _ADDRESS.search(_unescaped(text))
     return found[0].rstrip(".,;)") if found else None

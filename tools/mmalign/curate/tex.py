@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
+from collections import deque
 from typing import TYPE_CHECKING
 
 from mmalign.characters import UNWANTED
@@ -87,12 +88,20 @@ def names(tex: str) -> tuple[str, ...]:
     """
     from bibtexparser.middlewares.names import split_multiple_persons_names
 
-    if ";" in tex and not re.search(r"\sand\s", tex, re.IGNORECASE):
-        tex = re.sub(r"\s*(?<!&amp);\s*", " and ", tex)
-    tex = re.sub(r"[\s,]+(?:and\s+)?et[\s~]+al\.?\s*$", " and others", " ".join(tex.split()))
-    tex = re.sub(r"^(?:and\s+)+|(?:\s+and)+$", "", tex.strip(), flags=re.IGNORECASE)
+    # With one blank between words, no expression looks at a place more often than is needed.
+    tex = " ".join(tex.split())
+    if ";" in tex and " and " not in tex.lower():
+        tex = " ".join(re.sub(r"(?<!&amp);", " and ", tex).split())
+    rest = re.search(r"(?<=[ ,])(?:and )?et[ ~]al\.?$", tex)
+    if rest:
+        tex = tex[: rest.start()].rstrip(" ,") + " and others"
+    words = deque(tex.split())
+    while words and words[0].lower() == "and":
+        words.popleft()
+    while words and words[-1].lower() == "and":
+        words.pop()
     found: list[str] = []
-    for each in split_multiple_persons_names(tex):
+    for each in split_multiple_persons_names(" ".join(words)):
         found += _name(each)
     return tuple(name for name in found if name)
 

@@ -45,6 +45,12 @@ def find_root(root: str | os.PathLike[str] | None = None) -> str:
     )
 
 
+def is_above(folder: str) -> bool:
+    """Is a folder the working directory, or does it hold it?"""
+    here = os.path.realpath(os.getcwd())
+    return os.path.commonpath([here, os.path.realpath(folder)]) == os.path.realpath(folder)
+
+
 def is_root(path: str | os.PathLike[str]) -> bool:
     """Does a folder hold both papers/ and taxonomy/?"""
     return all(os.path.isdir(os.path.join(path, name)) for name in ("papers", "taxonomy"))
