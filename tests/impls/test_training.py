@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import TrainerControl, TrainerState
 
 from reference_impls.core.data.images import blank
 from reference_impls.core.data.rows import pair_row, prompt_row, said
@@ -18,6 +19,7 @@ from reference_impls.core.method import View
 from reference_impls.core.model.load import load
 from reference_impls.core.objective.groups import group_advantages, grpo
 from reference_impls.core.objective.preference import dpo
+from reference_impls.core.train.callbacks import StopOnSignal
 from reference_impls.core.train.checkpoints import (
     OtherRun,
     begin,
@@ -25,7 +27,7 @@ from reference_impls.core.train.checkpoints import (
     last_checkpoint,
     mark_complete,
 )
-from reference_impls.core.train.groups import train_groups
+from reference_impls.core.train.groups import Repeated, train_groups
 from reference_impls.core.train.pairs import Lazily, row_digest, train_pairs
 from tests.impls.stages_for_tests import SETTINGS, Config, group_stage, running_mean
 from tests.impls.stages_for_tests import pair_stage as stage
@@ -261,10 +263,10 @@ def test_prepared_rows_are_the_same_every_time(rows):
 # --- groups --------------------------------------------------------------------------------------
 
 
-def trained_in_groups(base, output, rows, of=None, **changes):
+def trained_in_groups(base, output, rows, of=None, resume=False, **changes):
     model, processor = load(base)
     settings = dataclasses.replace(SETTINGS, **{"batch_size": 2} | changes)
-    resume_from = begin(output, {}, False)
+    resume_from = begin(output, {}, resume)
     train_groups(
         model, processor, rows, stage=of or group_stage(), cfg=Config(), settings=settings,
         output=output, resume_from=resume_from,
@@ -301,6 +303,8 @@ def test_a_group_stays_together_and_the_first_ratio_is_one(tiny_base, prompts, t
     assert log[0]["half"] == 0.5
     assert log[0]["reward"] == pytest.approx(log[0]["length"] + 0.5)
     assert {"groups_without_signal", "answer_tokens", "generating_share", "kl"} <= set(log[0])
+    # An untrained model spreads over its words: nearly their number in e's powers.
+    assert log[0]["entropy"] > 0
 
 
 def test_accumulated_groups_take_the_step_of_the_whole_batch(tiny_base, prompts, tmp_path):
@@ -325,6 +329,62 @@ def test_several_updates_use_one_batch_of_samples(tiny_base, prompts, tmp_path):
     trained_in_groups(tiny_base, tmp_path, prompts, group_stage(loss=loss, updates=2))
     assert torch.equal(*seen[0]) and not torch.equal(*seen[1])
     assert torch.equal(seen[0][1], seen[1][1])
+
+
+def test_a_run_with_several_updates_goes_on_where_it_was(tiny_base, prompts, tmp_path):
+    """Also in the middle of an epoch: the same prompts come next, and the same answers."""
+    of, settings = group_stage(updates=2), {"steps": 10, "batch_size": 2}
+    whole, log = trained_in_groups(tiny_base, tmp_path / "whole", prompts, of, **settings)
+    trained_in_groups(tiny_base, tmp_path / "cut", prompts, of, **settings)
+    kept = checkpoints(tmp_path / "cut")
+    assert [path.name for path in kept] == ["checkpoint-8", "checkpoint-10"]
+    (kept[-1] / "complete.json").unlink()
+    again, resumed = trained_in_groups(
+        tiny_base, tmp_path / "cut", prompts, of, resume=True, **settings
+    )
+    for one, other in zip(log, resumed, strict=True):
+        clock = {"generating_share": 0}
+        assert one | clock == other | clock
+    assert same(weights(whole), weights(again))
+
+
+def test_batches_are_repeated_and_epochs_differ():
+    order = Repeated(rows=7, batch=2, times=3, seed=1)
+    first = list(order)
+    assert len(order) == len(first) == 18
+    batches = [first[start : start + 2] for start in range(0, 18, 2)]
+    assert batches[0] == batches[1] == batches[2] != batches[3]
+    assert len({row for batch in batches for row in batch}) == 6
+    order.set_epoch(1)
+    assert list(order) != first
+    order.set_epoch(0)
+    assert list(order) == first
+
+
+def test_a_last_smaller_batch_keeps_its_groups(tiny_base, prompts, tmp_path):
+    """Five prompts in batches of four, two and two at a time: the last batch has one."""
+    seen = []
+
+    def loss(logps, old_logps, ref_logps, advantages, mask, cfg, **more):
+        seen.append(advantages[:, 0])
+        return grpo(logps, old_logps, ref_logps, advantages, mask, cfg)
+
+    numbered = group_stage(
+        loss=loss, advantages=lambda rewards, cfg: torch.arange(rewards.numel()).view_as(rewards)
+    )
+    settings = {"batch_size": 4, "per_device_batch_size": 2, "group_size": 3, "steps": 2}
+    trained_in_groups(tiny_base, tmp_path, prompts[:7], numbered, **settings)
+    assert [len(each) for each in seen] == [12, 9]
+    assert all(each.tolist() == list(range(len(each))) for each in seen)
+
+
+def test_a_signal_waits_for_the_end_of_a_batch_of_samples(tmp_path):
+    stop = StopOnSignal(every=2)
+    stop.signalled = True
+    for step, stopped in ((3, False), (4, True)):
+        state, control = TrainerState(global_step=step), TrainerControl()
+        stop.on_step_end(None, state, control)
+        assert control.should_training_stop is control.should_save is stopped
 
 
 def test_groups_that_are_not_kept_teach_nothing(tiny_base, prompts, tmp_path):

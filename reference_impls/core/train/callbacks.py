@@ -108,10 +108,12 @@ class MetricsFile(TrainerCallback):
 class StopOnSignal(TrainerCallback):
     """Finishes the step in progress on SIGINT or SIGTERM, saves, and raises Interrupted at the end.
 
-    A second signal ends the program at once.
+    Where a run can go on from each `every` steps only, it stops at such a one. A second signal ends
+    the program at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every: int = 1) -> None:
+        self.every = every
         self.signalled, self.step = False, 0
         self.before: dict[int, Any] = {}
 
@@ -142,6 +144,6 @@ class StopOnSignal(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         self.step = state.global_step
-        if self.signalled:
+        if self.signalled and state.global_step % self.every == 0:
             control.should_save = control.should_training_stop = True
         return control

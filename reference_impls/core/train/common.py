@@ -139,10 +139,13 @@ class Checkpoints(Trainer):
         """None: a checkpoint is for going on, and a card would need the network."""
 
 
-def watch(trainer: Trainer, output: Path, label: str) -> StopOnSignal:
-    """Add progress, the file of metrics and the way to stop to a trainer; gives the latter."""
+def watch(trainer: Trainer, output: Path, label: str, every: int = 1) -> StopOnSignal:
+    """Add progress, the file of metrics and the way to stop to a trainer; gives the latter.
+
+    A run can go on from each so many steps.
+    """
     trainer.remove_callback(PrinterCallback)  # stdout is for results
-    stop = StopOnSignal()
+    stop = StopOnSignal(every)
     for callback in (MetricsFile(output / "metrics.jsonl"), Progress(label), stop):
         trainer.add_callback(callback)
     return stop

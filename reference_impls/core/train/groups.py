@@ -1,10 +1,11 @@
 """Training on groups of the policy's own answers (`GroupStage`): GRPO, RLOO, REINFORCE++.
 
 A step takes a batch of prompts, samples a group of answers to each, rewards them, and makes
-`updates` optimizer steps of them. The loss is taken over all answers of the step at once, over
-accumulated passes and processes, and its gradient handed to the passes (as in `pairs`): neither
-accumulation nor the number of processes changes it. What stays together is known by place: answers
-of one prompt are neighbours, and prompts keep their order.
+`updates` optimizer steps of them; an epoch goes through every prompt so often. The loss is taken
+over all answers of the step at once, over accumulated passes and processes, and its gradient handed
+to the passes (as in `pairs`): neither accumulation nor the number of processes changes it. What
+stays together is known by place: answers of one prompt are neighbours, and prompts keep their
+order.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +37,12 @@ class Rollout:
     """What was sampled for a batch of prompts of this process, cut into passes.
 
     rewards: name -> (prompts, group). advantages: (prompts, group). Passes hold the rows of whole
-    groups; old_logps and ref_logps are (rows, T) of each pass.
+    groups, of the prompts from one of `cuts` to the next; old_logps and ref_logps are (rows, T) of
+    each pass.
     """
 
     passes: list[forward.ViewBatch]
+    cuts: list[int]
     texts: list[list[str]]
     old_logps: list[Tensor]
     ref_logps: list[Tensor] | None
@@ -48,6 +52,32 @@ class Rollout:
     kept: Tensor
     seconds: float
     tokens: int
+
+
+class Repeated(torch.utils.data.Sampler[int]):
+    """Shuffled rows in whole batches, each batch so often in succession as it is trained on.
+
+    So that Trainer's count of batches is right: it skips what a resumed run has seen. Rows that
+    make no whole batch wait for another epoch, with another order.
+    """
+
+    def __init__(self, rows: int, batch: int, times: int, seed: int) -> None:
+        self.rows, self.batch, self.times, self.seed = rows, batch, times, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Epochs differ in their order, and only by their number."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.rows // self.batch * self.batch * self.times
+
+    def __iter__(self) -> Iterator[int]:
+        draw = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
+        order = torch.randperm(self.rows, generator=draw).tolist()
+        for start in range(0, self.rows - self.batch + 1, self.batch):
+            for _ in range(self.times):
+                yield from order[start : start + self.batch]
 
 
 def _numbers(examples: list[Any]) -> Any:
@@ -88,16 +118,23 @@ class GroupTrainer(common.Checkpoints):
         )
         self.model_accepts_loss_kwargs = False
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Trainer's own where each batch is trained on once."""
+        if self.stage.updates == 1:
+            return super()._get_train_sampler(train_dataset)
+        settings = self.settings
+        return Repeated(len(self.rows), settings.batch_size, self.stage.updates, settings.seed)
+
     # --- a step ------------------------------------------------------------------------------
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor | int | None]:
         """Answers to the next prompts, or the same answers again for a further update."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return [], None
         if self.rollout is None or self.update % self.stage.updates == 0:
-            batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-            if not batches:
-                return [], None
             self.rollout = self._sample(batches)
         self.update += 1
         self._score_whole_step(self.rollout)
@@ -133,12 +170,14 @@ class GroupTrainer(common.Checkpoints):
             {**row, VIEW.response: said(answer)}
             for row, answer in zip(repeated, answers, strict=True)
         ]
-        per_pass = len(full) // len(batches)
+        cuts = [0]
+        for batch in batches:  # the last one of an epoch may be smaller
+            cuts.append(cuts[-1] + len(batch))
         passes = [
-            self.scorer.collate(full[start : start + per_pass], list(range(per_pass))).to(
-                self.args.device
-            )
-            for start in range(0, len(full), per_pass)
+            self.scorer.collate(
+                full[start * group : stop * group], list(range((stop - start) * group))
+            ).to(self.args.device)
+            for start, stop in pairwise(cuts)
         ]
         old = [self._logps(self._policy(), each).detach() for each in passes]
         reference = self._reference(passes)
@@ -150,10 +189,12 @@ class GroupTrainer(common.Checkpoints):
         if self.stage.keep is not None:
             kept = self.stage.keep(everyone, self.cfg)
         first = self.accelerator.process_index * len(rows)
-        self._note_rewards(everyone, whole, kept, passes, sampled, time.perf_counter() - began)
+        self._note_rewards(everyone, whole, kept, sampled / (time.perf_counter() - began))
+        self._note_policy(passes, old, reference)
         return Rollout(
             passes,
-            [answers[start : start + per_pass] for start in range(0, len(full), per_pass)],
+            cuts,
+            [answers[start * group : stop * group] for start, stop in pairwise(cuts)],
             old,
             reference,
             weights,
@@ -232,10 +273,9 @@ class GroupTrainer(common.Checkpoints):
             with torch.no_grad():
                 current = [self._logps(model, each).detach() for each in rollout.passes]
         leaves = [each.clone().requires_grad_() for each in current]
-        per_pass = len(rollout.advantages) // len(leaves)
         parts = []
         for number, leaf in enumerate(leaves):
-            of_pass = slice(number * per_pass, (number + 1) * per_pass)
+            of_pass = slice(rollout.cuts[number], rollout.cuts[number + 1])
             advantages = rollout.advantages[of_pass].reshape(-1, 1).to(leaf)
             kept = rollout.kept[of_pass].repeat_interleave(group).to(leaf)
             mask = rollout.passes[number].masks[VIEW.name].to(leaf.dtype) * kept.unsqueeze(1)
@@ -290,16 +330,8 @@ class GroupTrainer(common.Checkpoints):
     # --- the log -----------------------------------------------------------------------------
 
     def _note_rewards(
-        self,
-        rewards: Mapping[str, Tensor],
-        whole: Tensor,
-        kept: Tensor,
-        passes: Sequence[forward.ViewBatch],
-        sampled: float,
-        seconds: float,
+        self, rewards: Mapping[str, Tensor], whole: Tensor, kept: Tensor, generating: float
     ) -> None:
-        lengths = torch.cat([each.masks[VIEW.name].sum(1).float().cpu() for each in passes])
-        lengths = common.gathered(self.accelerator, lengths)
         self._metrics |= {name: value.mean().item() for name, value in rewards.items()}
         self._metrics["reward"] = whole.mean().item()
         self._metrics["reward_std"] = whole.std(1).mean().item() if whole.shape[1] > 1 else 0.0
@@ -307,8 +339,32 @@ class GroupTrainer(common.Checkpoints):
             (whole == whole[:, :1]).all(1).float().mean().item()
         )
         self._metrics["groups_kept"] = kept.float().mean().item()
-        self._metrics["answer_tokens"] = lengths.mean().item()
-        self._metrics["generating_share"] = sampled / max(seconds, 1e-9)
+        self._metrics["generating_share"] = generating
+
+    def _note_policy(
+        self,
+        passes: Sequence[forward.ViewBatch],
+        old: Sequence[Tensor],
+        reference: Sequence[Tensor] | None,
+    ) -> None:
+        """Length of answers, entropy and divergence from the reference: means over tokens.
+
+        Sampled answers are what both are estimated with: entropy by -log pi, KL by
+        log pi/pi_ref. An objective's metric of that name takes its place.
+        """
+        masks = [each.masks[VIEW.name].to(logps) for each, logps in zip(passes, old, strict=True)]
+        sums = {
+            "tokens": torch.cat([mask.sum(1) for mask in masks]),
+            "entropy": torch.cat([-(o * m).sum(1) for o, m in zip(old, masks, strict=True)]),
+        }
+        if reference is not None:
+            apart = [((o - r) * m).sum(1) for o, r, m in zip(old, reference, masks, strict=True)]
+            sums["kl"] = torch.cat(apart)
+        sums = {name: common.gathered(self.accelerator, each) for name, each in sums.items()}
+        tokens = sums.pop("tokens")
+        self._metrics["answer_tokens"] = tokens.mean().item()
+        for name, each in sums.items():
+            self._metrics[name] = (each.sum() / tokens.sum().clamp(min=1)).item()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Trainer's log with rewards by function and the objective's own metrics."""
@@ -353,7 +409,7 @@ def train_groups(
         settings=settings,
         args=TrainingArguments(**given),
     )
-    stop = common.watch(trainer, output, label)
+    stop = common.watch(trainer, output, label, every=stage.updates)
     with stop:
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     trained: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
