@@ -64,11 +64,12 @@ METHOD = Method(
     config=Config,
     stages=(
         HeadStage(
-            name="reward", data=compared, loss=pairwise, views=VIEWS, lab=lab(1e-3), paper=PAPER
+            name="reward", data=compared, loss=pairwise, views=VIEWS, lab=lab(3e-4, steps=150),
+            paper=PAPER,
         ),
         SelectStage(
             name="select", data=compared, score=reward, candidates=lambda cfg: cfg.n,
-            lab=lab(1e-3, temperature=0.8), paper=PAPER,
+            lab=lab(3e-4, temperature=0.8), paper=PAPER,
         ),
     ),
     baselines=("sft",),

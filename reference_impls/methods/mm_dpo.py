@@ -135,7 +135,7 @@ METHOD = Method(
     config=Config,
     stages=(
         HeadStage(
-            name="reward", data=compared, loss=pairwise, lab=lab(1e-3), paper=PAPER,
+            name="reward", data=compared, loss=pairwise, lab=lab(3e-4, steps=150), paper=PAPER,
         ),
         PairStage(
             data=scored, loss=loss, views=VIEWS, couples_rows=True, lab=lab(3e-4), paper=PAPER,

@@ -63,7 +63,11 @@ def loss(
 METHOD = Method(
     record="reward-model",
     config=Config,
-    stages=(HeadStage(data=compared, loss=loss, views=VIEWS, lab=lab(1e-3), paper=PAPER),),
+    stages=(
+        HeadStage(
+            data=compared, loss=loss, views=VIEWS, lab=lab(3e-4, steps=150), paper=PAPER
+        ),
+    ),
     baselines=(),
     expectations=(
         Expectation(
