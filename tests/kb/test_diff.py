@@ -80,10 +80,25 @@ def test_what_is_no_revision_is_said(tree, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(diff.NoRevision, match="holds no papers/"):
         diff.read(str(tmp_path / "empty"), tree.root)
+
+
+@pytest.mark.parametrize("content", ["id: [", "", "- a", "\0"])
+def test_a_file_that_cannot_be_read_is_named_and_the_rest_compared(tree, tmp_path, content):
     shutil.copytree(tree.root, tmp_path / "bad")
-    (tmp_path / "bad/papers/lamp.yaml").write_text("id: [", encoding="utf-8")
-    with pytest.raises(diff.NoRevision, match=r"papers/lamp\.yaml:\d+: "):
-        diff.read(str(tmp_path / "bad"), tree.root)
+    (tmp_path / "bad/papers/lamp.yaml").write_text(content, encoding="utf-8")
+    tree.edit("papers/red-lantern.yaml", "venue: EXAMPLE 2021", "venue: EXAMPLE 2022")
+    good, bad = (diff.read(str(each), tree.root) for each in (tree.root, tmp_path / "bad"))
+    for old, new, says in (
+        (good, bad, "2022 -> EXAMPLE 2021"),
+        (bad, good, "2021 -> EXAMPLE 2022"),
+    ):
+        # What stood in the broken file is neither gone nor new: nothing is known of it.
+        assert [change.text for change in diff.compare(old, new)] == [
+            f"paper red-lantern: venue: EXAMPLE {says}"
+        ]
+    assert diff.uncompared(good) == []
+    (left,) = diff.uncompared(bad)
+    assert left.startswith("papers/lamp.yaml, line ")
 
 
 # --- what is no revision, and what git must never read as an option
@@ -243,8 +258,8 @@ def test_an_archive_that_unpacks_to_much_more_is_refused(tree, tmp_path, monkeyp
     with pytest.raises(diff.NoRevision, match="more than 3 files"):
         diff.read(wheel(tmp_path / "y.whl", small), tree.root)
     bomb = {"mmalign/_data/papers/a.yaml": b"#" * 50_000_000}
-    with pytest.raises(diff.NoRevision, match=r"papers/a\.yaml:1: the file has"):
-        diff.read(wheel(tmp_path / "z.whl", bomb), tree.root)
+    (left,) = diff.uncompared(diff.read(wheel(tmp_path / "z.whl", bomb), tree.root))
+    assert left.startswith("papers/a.yaml, line 1: the file has")
 
 
 # --- revisions of any shape

@@ -22,8 +22,11 @@ from mmalign.records import source
 from mmalign.vocabulary import COLLECTIONS, PLURALS
 
 Record = dict[str, Any]
+UNREAD = "\0unread"
+"""Key of what stands for a file that cannot be read as data; its value says why."""
+
 Files = dict[str, Record]
-"""Name of a file (`papers/mdpo.yaml`) -> its data."""
+"""Name of a file (`papers/mdpo.yaml`) -> its data, or `{UNREAD: why}`."""
 
 LISTS = {collection: kind for kind, collection in COLLECTIONS.items()}
 # What tells the items of a list apart; a list without these is compared as a whole.
@@ -237,8 +240,9 @@ def _parse(contents: Iterable[tuple[str, bytes]]) -> Files:
         document = source.parse(content, name)
         if document.data is None:
             problem = document.problems[0]
-            raise NoRevision(f"{problem.file}:{problem.line}: {problem.message}")
-        files[name] = document.data
+            files[name] = {UNREAD: f"line {problem.line}: {problem.message}"}
+        else:
+            files[name] = document.data
     return files
 
 
@@ -248,9 +252,14 @@ def _parse(contents: Iterable[tuple[str, bytes]]) -> Files:
 def compare(old: Files, new: Files) -> list[Change]:
     """All changes, papers first, then entries, terms and errata, each by full name.
 
-    What has no name of its own is left out: see `uncompared`.
+    What has no name of its own is left out (see `uncompared`), and so is a file that one of the two
+    revisions has in a form that cannot be read: nothing is known of what was in it.
     """
-    before, after = _things(old, []), _things(new, [])
+    unread = {name for files in (old, new) for name, data in files.items() if UNREAD in data}
+    before, after = (
+        _things({name: data for name, data in files.items() if name not in unread}, [])
+        for files in (old, new)
+    )
     changes = []
     for ref in sorted(before | after, key=lambda ref: (_ORDER[ref.partition(":")[0]], ref)):
         if ref not in before:
@@ -313,6 +322,9 @@ def _things(files: Files, left: list[str]) -> dict[str, Mapping[str, Any]]:
             add(kind, lead, item, f"{file}: {field}[{number}]")
 
     for file, data in files.items():
+        if UNREAD in data:
+            left.append(f"{file}, {data[UNREAD]}")
+            continue
         stem = file.rpartition("/")[2].removesuffix(".yaml")
         if file.startswith("papers/"):
             add("paper", "", data, file, LISTS)
