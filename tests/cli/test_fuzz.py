@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from mmalign.ask import diff
 from mmalign.cli import COMMANDS, cli
 
-LEFT_OUT = {"run", "site", "new", "validate", "bib import"}
+LEFT_OUT = {"run", "bench", "site", "new", "validate", "bib import"}
 """Commands that train, build, write, or read whole folders: they have tests of their own."""
 LONGEST = 5.0
 """Seconds that no input may take."""

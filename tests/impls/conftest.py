@@ -22,7 +22,7 @@ def tiny_base(tmp_path_factory):
     """Folder of a base of the scenes world that has learnt nothing: enough where training is not
     what is tested, and it takes a second to make."""
     from reference_impls.core.model import base
-    from reference_impls.core.worlds.scenes2 import text
+    from reference_impls.core.worlds.scenes import text
 
     torch.manual_seed(0)
     model, processor = base.build(text.WORDS, base.Size(image=64, patch=8, hidden=32))

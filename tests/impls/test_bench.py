@@ -344,7 +344,7 @@ def tiny_study(tiny_base, tmp_path, monkeypatch):
     from reference_impls.bench import experiment
     from reference_impls.core import measure
     from reference_impls.core.train.checkpoints import write_json
-    from reference_impls.core.worlds.scenes2 import Scenes
+    from reference_impls.core.worlds.scenes import Scenes
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(Scenes, "base", lambda self, seed=0: Path(tiny_base))

@@ -24,8 +24,8 @@ METRICS = {
 def _small_evaluation(monkeypatch, tmp_path, tiny_base):
     """Few scenes, short answers, and a base that has learnt nothing."""
     from reference_impls.core import measure
-    from reference_impls.core.worlds.scenes2 import Scenes
-    from reference_impls.core.worlds.scenes2.tasks import Count, Description, Presence
+    from reference_impls.core.worlds.scenes import Scenes
+    from reference_impls.core.worlds.scenes.tasks import Count, Description, Presence
 
     monkeypatch.setattr(measure, "SCENES", 8)
     monkeypatch.setattr(measure, "PAIRS", 8)

@@ -11,7 +11,7 @@ from PIL import Image
 from reference_impls.core.model import base
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.worlds.protocol import IMAGE, Lesson, Page, Reply, Turn, conversation
-from reference_impls.core.worlds.scenes2 import WORLD, build, lessons, text
+from reference_impls.core.worlds.scenes import WORLD, build, lessons, text
 
 SIZE = base.Size(image=64, patch=16, hidden=16, vision_layers=1, text_layers=2, heads=2)
 

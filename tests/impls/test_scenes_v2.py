@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from reference_impls.core.worlds import protocol
-from reference_impls.core.worlds.scenes2 import WORLD, lessons, picture, report, tasks, text
-from reference_impls.core.worlds.scenes2.scene import (
+from reference_impls.core.worlds.scenes import WORLD, lessons, picture, report, tasks, text
+from reference_impls.core.worlds.scenes.scene import (
     FAINT,
     HELD_OUT,
     HIDDEN,

@@ -34,9 +34,9 @@ FIRST_USE = FirstUse(
         for name in (
             "multi_image/scene",
             "multi_image/lessons",
-            "scenes2/scene",
-            "scenes2/picture",
-            "scenes2/text",
+            "scenes/scene",
+            "scenes/picture",
+            "scenes/text",
         )
     ),
     command="python -m reference_impls.core.worlds.multi_image.build",

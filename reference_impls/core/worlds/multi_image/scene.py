@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference_impls.core.worlds.protocol import IMAGE, Pixels
-from reference_impls.core.worlds.scenes2 import picture, text
-from reference_impls.core.worlds.scenes2.scene import COLOURS, GRID, Thing
-from reference_impls.core.worlds.scenes2.scene import Scene as Grid
+from reference_impls.core.worlds.scenes import picture, text
+from reference_impls.core.worlds.scenes.scene import COLOURS, GRID, Thing
+from reference_impls.core.worlds.scenes.scene import Scene as Grid
 
 __all__ = ["Scene", "Thing", "draw_scene", "render", "text"]
 

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from reference_impls.core.worlds.scenes2.scene import GRID, Scene
+from reference_impls.core.worlds.scenes.scene import GRID, Scene
 
 CELL = 16
 SIZE = GRID * CELL

@@ -1,6 +1,6 @@
 """Makes a base of this world and measures its gates.
 
-    python -m reference_impls.core.worlds.scenes2.build --seed 1
+    python -m reference_impls.core.worlds.scenes.build --seed 1
 
 trains from nothing on one thread, writes `bases/1/` and, beside the weights, `made.json`: the
 command, versions, first losses, and every number of every task on held-out scenes. `--gates-only`
@@ -24,8 +24,8 @@ from reference_impls.core.model import base
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.generation import generate
 from reference_impls.core.worlds.protocol import Item, conversation, images_shown
-from reference_impls.core.worlds.scenes2 import BASES, WORLD, lessons, picture, text
-from reference_impls.core.worlds.scenes2.scene import Scene
+from reference_impls.core.worlds.scenes import BASES, WORLD, lessons, picture, text
+from reference_impls.core.worlds.scenes.scene import Scene
 
 SIZE = base.Size(image=picture.SIZE, patch=picture.CELL)
 RECIPE = base.Recipe(steps=4500, pages=12)

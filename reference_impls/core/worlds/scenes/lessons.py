@@ -12,8 +12,8 @@ import math
 import random
 
 from reference_impls.core.worlds.protocol import Lesson, Page, Reply
-from reference_impls.core.worlds.scenes2 import picture, text
-from reference_impls.core.worlds.scenes2.scene import (
+from reference_impls.core.worlds.scenes import picture, text
+from reference_impls.core.worlds.scenes.scene import (
     COLOURS,
     GRID,
     HELD_OUT,
@@ -23,7 +23,7 @@ from reference_impls.core.worlds.scenes2.scene import (
     Scene,
     draw_scene,
 )
-from reference_impls.core.worlds.scenes2.tasks import absent, near
+from reference_impls.core.worlds.scenes.tasks import absent, near
 
 LOOKING_UNTIL = 0.42
 PRIORS_FROM = 0.62

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from reference_impls.core.worlds.scenes2.scene import (
+from reference_impls.core.worlds.scenes.scene import (
     COLOURS,
     GRID,
     PHANTOMS,

@@ -22,8 +22,8 @@ from PIL import Image
 
 from reference_impls.core.worlds import protocol
 from reference_impls.core.worlds.protocol import Condition, Media, Task
-from reference_impls.core.worlds.scenes2 import picture, tasks
-from reference_impls.core.worlds.scenes2.scene import (
+from reference_impls.core.worlds.scenes import picture, tasks
+from reference_impls.core.worlds.scenes.scene import (
     HELD_OUT,
     KINDS,
     SPLITS,

@@ -1,6 +1,6 @@
 """The numbers of the bases in `docs/lab/scenes.md`, from each base's `made.json`.
 
-    python -m reference_impls.core.worlds.scenes2.report
+    python -m reference_impls.core.worlds.scenes.report
 
 writes the tables between their markers anew; a test fails where they are out of date.
 """
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reference_impls.core.worlds.scenes2 import BASE_SEEDS, BASES, WORLD
+from reference_impls.core.worlds.scenes import BASE_SEEDS, BASES, WORLD
 
 PAGE = Path(__file__).resolve().parents[4] / "docs" / "lab" / "scenes.md"
 SHOWN = {

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reference_impls.core.worlds.protocol import IMAGE, Item, Prompt, Segment, Turn, ask
-from reference_impls.core.worlds.scenes2 import text
-from reference_impls.core.worlds.scenes2.scene import (
+from reference_impls.core.worlds.scenes import text
+from reference_impls.core.worlds.scenes.scene import (
     COLOURS,
     FAINT,
     GRID,
