@@ -16,6 +16,7 @@ from transformers import TrainerControl, TrainerState
 from reference_impls.core.data.images import blank
 from reference_impls.core.data.rows import pair_row, prompt_row, said
 from reference_impls.core.method import View
+from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.load import load
 from reference_impls.core.objective.groups import group_advantages, grpo
 from reference_impls.core.objective.preference import dpo
@@ -27,6 +28,7 @@ from reference_impls.core.train.checkpoints import (
     last_checkpoint,
     mark_complete,
 )
+from reference_impls.core.train.forward import Scorer
 from reference_impls.core.train.groups import Repeated, train_groups
 from reference_impls.core.train.pairs import Lazily, row_digest, train_pairs
 from tests.impls.stages_for_tests import SETTINGS, Config, group_stage, running_mean
@@ -101,6 +103,54 @@ def test_the_loss_is_given_views_margin_numbers_and_marks(tiny_base, rows, tmp_p
     # The other view is the rejected answer under the blank image: neither of the two named ones.
     assert torch.equal(batch.views["other"].mask, batch.rejected.mask)
     assert not torch.allclose(batch.views["other"].logps, batch.rejected.logps)
+
+
+def test_each_view_has_answer_image_reference_and_marks_of_its_own_row(tiny_base, rows, tmp_path):
+    """Against passes over one view alone: the right answer under the right image, everywhere."""
+    columns = {
+        "chosen": ("chosen", "images"), "rejected": ("rejected", "images"),
+        "chosen_corrupt": ("chosen", "negative_images"),
+        "rejected_corrupt": ("rejected", "negative_images"),
+    }  # fmt: skip
+    model, processor = load(tiny_base)
+    truth = {}
+    for name, (response, images) in columns.items():
+        alone = Scorer(Encoder(processor), (View("x", response, images=images),), shared=False)
+        batch = alone.collate(rows)
+        truth[name] = alone.score(model, batch).logps["x"].detach(), batch.answers["x"]
+
+    def tokens(row, answers, cfg):
+        return {"weights": {name: long_words(each) for name, each in answers.items()}}
+
+    def long_words(answer):
+        return [float(stop - start > 4) for start, stop in answer.spans]
+
+    seen = []
+
+    def loss(batch, cfg):
+        seen.append(batch)
+        return dpo(batch, cfg)
+
+    trained(tiny_base, tmp_path, rows, stage(loss, views=tuple(columns), tokens=tokens))
+    for place, batch in enumerate(seen):
+        numbers = [int(number) for number in batch.extra["gap"]]
+        assert batch.margin.tolist() == [number / 4 for number in numbers]
+        for name in columns:
+            scores, (logps, answers) = getattr(batch, name), truth[name]
+            for row, number in enumerate(numbers):
+                length = len(answers[number].ids)
+                expected = logps[number, :length]
+                assert scores.mask[row].sum() == length
+                torch.testing.assert_close(
+                    scores.ref_logps[row, :length], expected, rtol=0, atol=1e-4
+                )
+                if not place:
+                    torch.testing.assert_close(
+                        scores.logps[row, :length], expected, rtol=0, atol=1e-4
+                    )
+                marks = long_words(answers[number])
+                assert 0 < sum(marks) < length
+                assert scores.weights[row, :length].tolist() == marks
 
 
 def test_values_that_do_not_fit_the_tokens_are_refused(tiny_base, rows, tmp_path):
@@ -229,6 +279,18 @@ def test_a_resumed_run_is_the_uninterrupted_one_state_included(tiny_base, rows, 
         assert one["shift"] == other["shift"] and one["loss"] == other["loss"]
 
 
+def test_a_run_that_was_killed_after_its_last_checkpoint_is_not_trained_further(
+    tiny_base, rows, tmp_path
+):
+    """Five steps end in the middle of an epoch of two."""
+    settings = dataclasses.replace(SETTINGS, steps=5)
+    whole, log = trained(tiny_base, tmp_path, rows, settings=settings)
+    assert last_checkpoint(tmp_path).name == "checkpoint-5"
+    again, resumed = trained(tiny_base, tmp_path, rows, settings=settings, resume=True)
+    assert resumed == log and [line["step"] for line in log] == [1, 2, 3, 4, 5]
+    assert same(weights(whole), weights(again))
+
+
 def test_a_checkpoint_with_a_short_file_does_not_count(tmp_path):
     folder = tmp_path / "checkpoint-2"
     folder.mkdir()
@@ -305,6 +367,24 @@ def test_a_group_stays_together_and_the_first_ratio_is_one(tiny_base, prompts, t
     assert {"groups_without_signal", "answer_tokens", "generating_share", "kl"} <= set(log[0])
     # An untrained model spreads over its words: nearly their number in e's powers.
     assert log[0]["entropy"] > 0
+
+
+def test_the_answers_of_a_group_are_to_one_prompt(tiny_base, prompts, tmp_path):
+    """A reward that only the prompt decides is the same in a group, and differs between groups."""
+    seen = []
+
+    def advantages(rewards, cfg):
+        seen.append(rewards)
+        return group_advantages(rewards)
+
+    def reward_truth(completions, answers):
+        return [float(answer) for answer in answers]
+
+    of = group_stage(advantages=advantages, rewards={"truth": reward_truth})
+    trained_in_groups(tiny_base, tmp_path, prompts, of)
+    for rewards in seen:
+        assert torch.equal(rewards, rewards[:, :1].expand_as(rewards))
+        assert rewards[0, 0] != rewards[1, 0]
 
 
 def test_accumulated_groups_take_the_step_of_the_whole_batch(tiny_base, prompts, tmp_path):
