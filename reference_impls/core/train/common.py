@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer
 
 from reference_impls.core.settings import TrainSettings
 from reference_impls.core.train.callbacks import MetricsFile, Progress, StopOnSignal
-from reference_impls.core.train.checkpoints import mark_complete
+from reference_impls.core.train.checkpoints import mark_complete, read_json
 
 SAVES = 4
 """Checkpoints that are written in one training, evenly spaced."""
@@ -134,6 +134,18 @@ class Checkpoints(Trainer):
             model.load_state_dict(saved.state_dict())
         kept = Path(resume_from_checkpoint) / "kept.pt"
         self.kept = torch.load(kept, weights_only=True)
+
+    def train_from(self, checkpoint: Path | None) -> None:
+        """Train from the beginning or from a checkpoint.
+
+        Trainer makes a step too many where the checkpoint is the last one and ends in the middle of
+        an epoch: such a run only takes its weights.
+        """
+        state = read_json(checkpoint / "trainer_state.json") if checkpoint else None
+        if state and state["global_step"] >= state["max_steps"]:
+            self._load_from_checkpoint(str(checkpoint))
+        else:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: a checkpoint is for going on, and a card would need the network."""

@@ -411,6 +411,6 @@ def train_groups(
     )
     stop = common.watch(trainer, output, label, every=stage.updates)
     with stop:
-        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        trainer.train_from(resume_from)
     trained: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
     return trained

@@ -163,7 +163,7 @@ def train_head(
         args=TrainingArguments(**common.arguments(settings, output)),
     )
     with common.watch(trainer, output, label):
-        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        trainer.train_from(resume_from)
     trained: Headed = trainer.accelerator.unwrap_model(trainer.model)
     return trained
 

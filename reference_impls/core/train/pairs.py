@@ -379,7 +379,7 @@ def train_pairs(
         del frozen
     stop = common.watch(trainer, output, label)
     with stop:
-        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        trainer.train_from(resume_from)
     trained: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
     return trained
 
