@@ -158,7 +158,8 @@ class PairTrainer(common.Checkpoints):
         self.reference_model = reference_model
         self.stored: forward.StoredReference | None = None
         self.kept = {}
-        self._sums: dict[str, list[float]] = {}
+        self._sums: dict[str, list[tuple[float, int]]] = {}
+        self._step_rows = 0
         self._prepared: list[tuple[list[Tensor], Tensor]] = []
         super().__init__(
             model=model,
@@ -229,6 +230,7 @@ class PairTrainer(common.Checkpoints):
         """The passes of the next optimizer step; where rows are coupled, scored here as one."""
         batches, count = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._prepared = []
+        self._step_rows = sum(len(batch["rows"]) for batch in batches)
         if self.stage.couples_rows and batches:
             several = len(batches) > 1 or self.accelerator.num_processes > 1
             if several:
@@ -301,7 +303,8 @@ class PairTrainer(common.Checkpoints):
             return surrogate - surrogate.detach() + loss
         losses, metrics = self._objective(scored, reference, inputs)
         self._note(metrics, gather=True)
-        return losses.mean()
+        # A mean over the step's rows, also where a pass has fewer: Trainer divides by passes.
+        return losses.sum() * (self.current_gradient_accumulation_steps / self._step_rows)
 
     def _note(self, metrics: dict[str, Tensor], gather: bool = False) -> None:
         """Keep the state, and the metrics for the log of this step."""
@@ -311,11 +314,14 @@ class PairTrainer(common.Checkpoints):
             value = value.detach().float().reshape(-1)
             if gather and self.accelerator.num_processes > 1:
                 value = self.accelerator.gather(value)
-            self._sums.setdefault(name, []).append(value.mean().item())
+            self._sums.setdefault(name, []).append((value.sum().item(), value.numel()))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Trainer's log with the objective's own metrics, averaged over the passes of a step."""
-        own = {name: sum(values) / len(values) for name, values in self._sums.items()}
+        """Trainer's log with the objective's own metrics, averaged over the rows of a step."""
+        own = {
+            name: sum(total for total, _ in parts) / sum(count for _, count in parts)
+            for name, parts in self._sums.items()
+        }
         self._sums = {}
         super().log({**logs, **own}, start_time)
 
