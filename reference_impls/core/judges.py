@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 BATCH = 64
 COMPARISONS = lab(3e-4, steps=150)
-"""Settings that the annotator `reward-model` is trained with: the best of four that were tried."""
+"""Settings that the annotator `reward-model` is trained with: the best of five, on one seed."""
 OWN_SCENES = 1000
 """Added to a seed: scenes of the annotators' own, which no method trains on."""
 
