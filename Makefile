@@ -7,6 +7,8 @@ TORCH ?= torch==2.13.0
 # takes torch from where it takes everything else.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
+# Which tests: the quick tier, or the slow one (make test-slow: fuzzing, killed runs, two processes).
+TIER ?= not slow
 PORT ?= 8000
 
 BIN := .venv/bin
@@ -19,12 +21,13 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 HAS_BROWSER := { { for name in $(BROWSERS); do command -v $$name; done; } | grep -q .; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve site screenshots bench-kb bench-train lint clean browser
+.PHONY: help setup demo test test-slow serve site screenshots bench-kb bench-train lint clean browser
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo    all of it once: check the records, query them, build the site, train mDPO"
-	@echo "make test    install what is missing and run the tests (PYTEST_ARGS='-m \"not slow\"')"
+	@echo "make test    install what is missing and run the tests (PYTEST_ARGS='tests/kb -x')"
+	@echo "make test-slow    the slow tier: fuzzing, killed runs, several processes"
 	@echo "make setup   .venv with the command line and the site builder, without torch"
 	@echo "make site    build the site into site/"
 	@echo "make serve   show the site at http://127.0.0.1:$(PORT)/ (PORT=...)"
@@ -69,8 +72,11 @@ test:
 	@echo "[2/3] Looking for a browser"
 	@$(MAKE) -s --no-print-directory browser
 	@echo "[3/3] Running the tests"
-	@if $(HAS_BROWSER); then $(BIN)/python -m pytest -q $(PYTEST_ARGS); \
-	else $(BIN)/python -m pytest -q -m "not browser" $(PYTEST_ARGS); fi
+	@if $(HAS_BROWSER); then $(BIN)/python -m pytest -q -m "$(TIER)" $(PYTEST_ARGS); \
+	else $(BIN)/python -m pytest -q -m "($(TIER)) and not browser" $(PYTEST_ARGS); fi
+
+test-slow:
+	@$(MAKE) -s --no-print-directory test TIER=slow
 
 serve: $(LIGHT)
 	@$(BIN)/mmalign site serve --port $(PORT)
