@@ -139,6 +139,12 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     cfg = chosen_config(script, options["variant"], options["changes"])
     changes = chosen_settings(options)
     check_device(options["device"] or "cpu")
+    if not options["model"] and (options["device"] or "cpu") == "cpu":
+        # The lab's model is too small to share: two threads wait for each other longer than they
+        # work, and sums of another number of threads are other sums.
+        import torch
+
+        torch.set_num_threads(1)
     check_paths(options["model"], options["dataset"])
     world = chosen_world(script, options["world_name"], options["conditions"])
     output = options["output"] or Path("runs") / f"{method.record}-seed{options['seed']}"
