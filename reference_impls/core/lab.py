@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reference_impls.core.data.annotators import Annotator, Measured, cannot_err, knows_the_scene
 from reference_impls.core.data.rows import Tally, pair_row, prompt_row
+from reference_impls.core.data.rules import last_number
 from reference_impls.core.data.sources import SOURCES
 from reference_impls.core.method import Row
 from reference_impls.core.model.policy import Policy
@@ -122,6 +123,13 @@ class Lab:
         if "margins" in self.world.conditions and self.world.level("margins"):
             self.rng("margins").shuffle(found)
         return found
+
+    def questions(self) -> list[Row]:
+        """The items as questions with a true number, and a worked answer for who imitates."""
+        return [
+            self.prompt(place, answer=str(last_number(item.truth)), worked=item.truth)
+            for place, item in enumerate(self.items)
+        ]
 
     def sampled_pairs(
         self, annotator: Annotator, first: Sequence[str], second: Sequence[str]

@@ -14,6 +14,7 @@ from reference_impls.core import provenance
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import (
+    ContractError,
     GroupStage,
     HeadStage,
     PairStage,
@@ -216,7 +217,7 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
         mark_complete(folder / "model")
         return _with_head(run, stage, folder / "model", start, settings)
     else:
-        raise NotImplementedError(f"{label}: no trainer for {stage.trainer}")
+        raise ContractError(f"{label}: a {type(stage).__name__} has no trainer")
     trained.save_pretrained(folder / "model")
     processor.save_pretrained(folder / "model")
     mark_complete(folder / "model")

@@ -23,13 +23,12 @@ DAPO."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from reference_impls.core.command_line import main
-from reference_impls.core.data.rules import last_number
+from reference_impls.core.data.rules import reward_number
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Row, Variant
 from reference_impls.core.objective.groups import group_advantages
@@ -58,19 +57,8 @@ class Config:
 
 
 def questions(lab: Lab, cfg: Config) -> list[Row]:
-    """Questions with a true number, and a worked answer for who imitates."""
-    return [
-        lab.prompt(place, answer=str(last_number(item.truth)), worked=item.truth)
-        for place, item in enumerate(lab.items)
-    ]
-
-
-def reward_number(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """1 where the last number of the text is the true one."""
-    return [
-        float(last_number(text) == last_number(answer))
-        for text, answer in zip(completions, answers, strict=True)
-    ]
+    """Questions with a true number."""
+    return lab.questions()
 
 
 def advantages(rewards: Tensor, cfg: Config) -> Tensor:

@@ -19,13 +19,12 @@ ratio of whole sequences, and trl/trainer/rloo_config.py#L494-L495 a beta of 0.0
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from reference_impls.core.command_line import main
-from reference_impls.core.data.rules import last_number
+from reference_impls.core.data.rules import reward_number
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Row, Variant
 from reference_impls.core.objective.groups import (
@@ -56,19 +55,8 @@ class Config:
 
 
 def questions(lab: Lab, cfg: Config) -> list[Row]:
-    """Questions with a true number, and a worked answer for who imitates."""
-    return [
-        lab.prompt(place, answer=str(last_number(item.truth)), worked=item.truth)
-        for place, item in enumerate(lab.items)
-    ]
-
-
-def reward_number(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """1 where the last number of the text is the true one."""
-    return [
-        float(last_number(text) == last_number(answer))
-        for text, answer in zip(completions, answers, strict=True)
-    ]
+    """Questions with a true number."""
+    return lab.questions()
 
 
 def shaped(rewards: Tensor, logps: Tensor, ref_logps: Tensor, mask: Tensor, cfg: Config) -> Tensor:

@@ -56,7 +56,7 @@ class Look:
         width = columns or math.isqrt(len(map_))
         height, rest = divmod(len(map_), width)
         if rest or (columns is None and height != width):
-            raise ValueError(f"{len(map_)} tokens of an image are no rows of {width}")
+            raise ValueError(f"{len(map_)} tokens of an image do not fill rows of {width}")
         x = ((torch.arange(width) + 0.5) / width).expand(height, width)
         y = ((torch.arange(height) + 0.5) / height)[:, None].expand(height, width)
         left, top, right, bottom = box

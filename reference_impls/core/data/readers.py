@@ -110,7 +110,7 @@ def as_pair(record: Row, number: int) -> Row:
     answers = record.get("chosen"), record.get("rejected")
     if prompt is None or None in answers:
         raise UnknownLayout(
-            f"record {number} is no preference pair; its columns are {', '.join(record)}"
+            f"record {number} is not a preference pair; its columns are {', '.join(record)}"
         )
     row: Row = {
         "images": record["images"],

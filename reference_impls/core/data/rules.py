@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 _NUMBER = re.compile(r"(?<![\w.])-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?!\w|\.[0-9])")
@@ -18,7 +19,7 @@ def only_number(text: str) -> Fraction | None:
 def last_number(text: str) -> Fraction | None:
     """The last plain number of a text, exactly; None where there is none.
 
-    Other digits than 0 to 9 are no number.
+    Other digits than 0 to 9 do not make a number.
     """
     found = _NUMBER.findall(text)
     return Fraction(found[-1]) if found else None
@@ -43,3 +44,11 @@ def word_edits(one: str, other: str) -> int:
             costs = (row[place] + 1, row[place - 1] + 1, before + (word != against))
             before, row[place] = row[place], min(costs)
     return row[-1]
+
+
+def reward_number(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
+    """1 where the last number of a text is the true one: the plainest reward by rule."""
+    return [
+        float(last_number(text) == last_number(answer))
+        for text, answer in zip(completions, answers, strict=True)
+    ]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
@@ -419,9 +420,9 @@ def row_digest(rows: Sequence[Row]) -> str:
             if name == "item":
                 continue
             parts.append(name)
-            if isinstance(value, list) and value and hasattr(value[0], "tobytes"):
+            if isinstance(value, list) and value and isinstance(value[0], Image.Image):
                 for image in value:
-                    parts += [str(getattr(image, "size", "")), image.tobytes()]
+                    parts += [f"{image.mode} {image.size}", image.tobytes()]
             else:
                 parts.append(repr(value))
     return digest(*parts)

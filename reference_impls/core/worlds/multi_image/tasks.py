@@ -337,7 +337,7 @@ class Count:
         return str(rng.choice([n for n in numbers if str(n) != self.truth(item)]))
 
     def metrics(self, items: Sequence[SceneItem], answers: Sequence[str]) -> dict[str, float]:
-        """accuracy; error: mean distance of the number (what is no number counts as 0); parse."""
+        """accuracy; error: mean distance of the number (0 where there is none); parse."""
         both = list(zip(items, answers, strict=True))
         numbers = [int(a) if self.parses(i, a) else 0 for i, a in both]
         errors = [abs(n - int(i.truth)) for n, i in zip(numbers, items, strict=True)]
