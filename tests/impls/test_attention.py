@@ -127,7 +127,7 @@ def test_shares_are_of_means_over_images_and_of_sums_over_a_box():
 
 def test_tokens_that_form_no_rows_are_refused():
     look = Look((torch.ones(6),), torch.zeros(1))
-    with pytest.raises(ValueError, match="6 tokens of an image are no rows of 2"):
+    with pytest.raises(ValueError, match="6 tokens of an image do not fill rows of 2"):
         look.share_of_box((0.0, 0.0, 0.5, 0.5))
     assert look.share_of_box((0.0, 0.0, 0.5, 1.0), columns=2) == pytest.approx(0.5)
 
