@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reference_impls.bench import cache
-from reference_impls.core import measure
+from reference_impls.core import measure, provenance
 from reference_impls.core.judges import Workshop
 from reference_impls.core.method import GroupStage, PairStage, Row, Script, load_script
 from reference_impls.core.model.policy import Policy
@@ -20,6 +20,8 @@ from reference_impls.core.worlds.protocol import Task, World
 
 KEPT_BACK = 64
 """Rows of a real dataset that are kept back to be scored, at most."""
+KEPT_SETS = 6
+_SAMPLED: dict[tuple[str, ...], measure.HeldOutPairs] = {}
 
 
 @dataclass
@@ -75,14 +77,22 @@ class Experiment:
 
     # --- evaluation ----------------------------------------------------------------------------
 
-    def held_out(self, base: Policy) -> measure.HeldOutPairs | None:
-        """Pairs that every row of the table is scored on."""
+    def held_out(self, base: Policy | None = None) -> measure.HeldOutPairs | None:
+        """Pairs that every row of the table is scored on; in the lab samples of the base, the last
+        of which are kept in memory."""
         if self.rows is not None:
             kept = min(KEPT_BACK, max(1, len(self.rows) // 10))
             rows = [self.rows[n] for n in range(len(self.rows) - kept, len(self.rows))]
             return measure.HeldOutPairs(rows) if "chosen" in rows[0] else None
-        task = self.world.tasks[next(iter(self.world.tasks))]
-        return measure.held_out_pairs(self.world, task, base, self.split)
+        key = (model_digest(self.base), *map(str, self.judged_by(0).items()))
+        if key not in _SAMPLED:
+            if base is None:
+                base = self.policy_of_base(self.run_of(self.script, self.cfg, self.output, None))
+            while len(_SAMPLED) >= KEPT_SETS:
+                del _SAMPLED[next(iter(_SAMPLED))]
+            task = self.world.tasks[next(iter(self.world.tasks))]
+            _SAMPLED[key] = measure.held_out_pairs(self.world, task, base, self.split)
+        return _SAMPLED[key]
 
     def measured(self, policy: Policy, held_out: measure.HeldOutPairs | None) -> dict[str, float]:
         """Held-out metrics of a model, in lower case."""
@@ -128,12 +138,22 @@ class Experiment:
         config: Mapping[str, Any] | None = None,
     ) -> Policy:
         """A baseline trained on the method's rows, at a point of a grid."""
+        return run_stages(self.baseline_run(name, rows, changes, config))
+
+    def baseline_run(
+        self,
+        name: str,
+        rows: Sequence[Row],
+        changes: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """The run of a baseline on the method's rows."""
         script = self._fitted(load_script(name))
         cfg = replace(script.method.config(), **dict(config or {}))
         folder = self.output / "baselines" / name
         run = self.run_of(script, cfg, folder, self._rows_for(script, rows))
         run.changes = {**run.changes, **dict(changes or {})}
-        return run_stages(run)
+        return run
 
     def method_policy(self) -> Policy:
         """The method's own model."""
@@ -143,38 +163,48 @@ class Experiment:
         self, name: str, rows: Sequence[Row], held_out: measure.HeldOutPairs | None
     ) -> dict[str, float]:
         """Metrics of a baseline on the method's rows, kept for the next run on the same."""
-        script = load_script(name)
-        script = self._fitted(script)
-        cfg = script.method.config()
-        given = self._rows_for(script, rows)
-        run = self.run_of(script, cfg, self.output / "baselines" / name, given)
 
         def make() -> dict[str, float]:
             note(f"{self.script.method.record}: baseline {name}")
-            return self.measured(run_stages(run), held_out)
+            return self.measured(self.baseline_policy(name, rows), held_out)
 
         if self.real_model or self.rows is not None:
             return make()
-        settings = run.settings(script.method.last)
-        parts = {
-            "baseline": name,
-            "config": repr(cfg),
-            "settings": repr(settings),
-            "rows": row_digest(given),
-            "base": model_digest(self.base),
-            **self._judged_by(),
-        }
+        parts = {**self.baseline_parts(name, rows), **self.judged_by(self.scenes)}
         return cache.kept(name, parts, make)
 
-    def _judged_by(self) -> dict[str, Any]:
+    def baseline_parts(
+        self,
+        name: str,
+        rows: Sequence[Row],
+        changes: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """What a baseline's model depends on besides code."""
+        run = self.baseline_run(name, rows, changes, config)
+        assert run.rows is not None
+        scripts = [run.script]
+        if isinstance(run.script.method.last, GroupStage):
+            scripts.append(self.script)  # whose reward it is given
+        files = [Path(str(script.module.__file__)) for script in scripts]
+        return {
+            "baseline": name,
+            "scripts": provenance.code_digest(files),
+            "config": repr(run.cfg),
+            "settings": repr(run.settings(run.script.method.last)),
+            "rows": row_digest(run.rows),
+            "base": model_digest(self.base),
+        }
+
+    def judged_by(self, scenes: int) -> dict[str, Any]:
+        """What the numbers of a model depend on besides the model and code."""
         return {
             "world": self.world.name,
             "version": self.world.version,
             "levels": dict(self.world.levels),
             "task": self.task.id,
             "split": self.split,
-            "scenes": self.scenes,
-            "seed": self.seed,
+            "scenes": scenes,
         }
 
     def _fitted(self, script: Script) -> Script:
@@ -213,7 +243,7 @@ class Experiment:
         if self.real_model or self.rows is not None:
             table["base"] = self.measured(base, held_out)
         else:
-            parts = {"base": model_digest(self.base), **self._judged_by()}
+            parts = {"base": model_digest(self.base), **self.judged_by(self.scenes)}
             table["base"] = cache.kept("base", parts, lambda: self.measured(base, held_out))
         note(f"{method.record}: training")
         policy = run_stages(run)

@@ -1,4 +1,4 @@
-"""How sure a difference is: intervals over seeds and items, verdicts, and a ledger of many claims.
+"""How sure a difference is: intervals over seeds and items, and verdicts.
 
 A run's metric is kept for blocks of held-out items, too. A difference between two rows of the table
 is then a matrix of seeds by blocks, and both are resampled: another seed and other items are what a
@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import false_discovery_control
 
 Verdict = Literal["shown", "contradicted", "equivalent", "undecided"]
 Direction = Literal["lower", "higher", "equal"]
@@ -110,10 +109,3 @@ def straddles(difference: Difference, smallest: float) -> bool:
     """Does the interval hold 0 and reach beyond the smallest effect? Then more seeds may decide."""
     inside = difference.low <= 0 <= difference.high
     return inside and (difference.low <= -smallest or difference.high >= smallest)
-
-
-def significant(p_values: Sequence[float], rate: float = FALSE_DISCOVERY) -> list[bool]:
-    """Which of many claims survive Benjamini and Hochberg's control of false discoveries."""
-    if not p_values:
-        return []
-    return [bool(adjusted <= rate) for adjusted in false_discovery_control(list(p_values))]

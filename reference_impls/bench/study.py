@@ -17,14 +17,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reference_impls.bench import cache, protocol, statistics
+import numpy as np
+from numpy.typing import NDArray
+
+from reference_impls.bench import cache, ledger, protocol, statistics
 from reference_impls.bench.jobs import Job, JobFailed, run_jobs
-from reference_impls.core import provenance
-from reference_impls.core.method import Expectation, GroupStage, Script, load_script
+from reference_impls.core import measure, provenance
+from reference_impls.core.method import Expectation, GroupStage, Row, Script, load_script
+from reference_impls.core.stages import model_digest
 from reference_impls.core.train.checkpoints import digest, read_json, write_json
 
+if TYPE_CHECKING:
+    from reference_impls.bench.experiment import Experiment
+    from reference_impls.core.model.policy import Policy
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Row of a table -> one result per seed."""
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
@@ -66,9 +76,11 @@ class Task:
 
 
 def work(task: Task) -> dict[str, Any]:
-    """Train a row and measure it: `{"metrics": {...}, "blocks": {...}, "data": {...}}`."""
+    """Train a row and measure it: `{"metrics": {...}, "blocks": {...}}`.
+
+    Rows that studies have in common, the base and a baseline on the same pairs, are made once.
+    """
     from reference_impls.bench.experiment import Experiment
-    from reference_impls.core import measure
     from reference_impls.core.command_line import quiet_libraries
     from reference_impls.core.worlds.protocol import world
 
@@ -91,27 +103,60 @@ def work(task: Task) -> dict[str, Any]:
             seed=task.seed,
             split=task.split,
         )
-        run = experiment.run_of(script, experiment.cfg, Path(folder), None)
-        base = experiment.policy_of_base(run)
-        data: dict[str, Any] = {}
+        if own:
+            return _measured(experiment, task, experiment.method_policy())
+        parts = {**experiment.judged_by(task.held_out), "base": model_digest(experiment.base)}
+        parts["blocks"] = task.blocks
         if task.row == "base":
-            policy = base
-        elif own:
-            policy = experiment.method_policy()
-        else:
-            policy = experiment.baseline_policy(
-                task.row, experiment.method_rows(), dict(task.settings), dict(task.config)
+            run = experiment.run_of(script, experiment.cfg, Path(folder), None)
+            return cache.kept(
+                "base",
+                parts,
+                lambda: _measured(experiment, task, experiment.policy_of_base(run)),
+                _whole,
             )
-        metrics, blocks = measure.behaviour_in_blocks(
-            policy, where, experiment.task, task.split, task.held_out, task.blocks
+        rows = _rows(experiment, task)
+        settings, config = dict(task.settings), dict(task.config)
+        parts |= experiment.baseline_parts(task.row, rows, settings, config)
+        return cache.kept(
+            task.row,
+            parts,
+            lambda: _measured(
+                experiment, task, experiment.baseline_policy(task.row, rows, settings, config)
+            ),
+            _whole,
         )
-        held_out = experiment.held_out(base)
-        scored = held_out.measure(policy) if held_out is not None else {}
+
+
+def _measured(experiment: Experiment, task: Task, policy: Policy) -> dict[str, Any]:
+    metrics, blocks = measure.behaviour_in_blocks(
+        policy, experiment.world, experiment.task, task.split, task.held_out, task.blocks
+    )
+    held_out = experiment.held_out()
+    scored = held_out.measure(policy) if held_out is not None else {}
     return {
         "metrics": {name: round(value, 6) for name, value in {**metrics, **scored}.items()},
         "blocks": {name: [round(v, 5) for v in values] for name, values in blocks.items()},
-        "data": data,
     }
+
+
+def _whole(found: Any) -> bool:
+    return isinstance(found, dict) and set(found) == {"metrics", "blocks"}
+
+
+KEPT_ROWS = 4
+_ROWS: dict[tuple[Any, ...], Sequence[Row]] = {}
+
+
+def _rows(experiment: Experiment, task: Task) -> Sequence[Row]:
+    """What the method trains on at its own settings; a worker keeps the last ones in memory, since
+    rounds of training may stand behind them."""
+    key = (task.method, task.seed, task.levels)
+    if key not in _ROWS:
+        while len(_ROWS) >= KEPT_ROWS:
+            del _ROWS[next(iter(_ROWS))]
+        _ROWS[key] = experiment.method_rows()
+    return _ROWS[key]
 
 
 # --- a study -------------------------------------------------------------------------------------
@@ -203,16 +248,24 @@ class Study:
         return tasks[self.script.method.task or next(iter(tasks))].tuned_by
 
     def _task(
-        self, row: str, seed: int, split: str, held_out: int, blocks: int, point: protocol.Point
+        self,
+        row: str,
+        seed: int,
+        split: str,
+        held_out: int,
+        blocks: int,
+        point: protocol.Point,
+        levels: Mapping[str, str] | None = None,
     ) -> Task:
         return Task(
             self.script.name, row, seed, split, held_out, blocks,
             tuple(sorted(point.settings.items())), tuple(sorted(point.config.items())),
+            tuple(sorted((levels or {}).items())),
         )  # fmt: skip
 
     def reported(
         self, tuned: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]
-    ) -> dict[str, list[dict[str, Any]]]:
+    ) -> Rows:
         """Row -> one result per seed, on the test split."""
         plan = self.plan
         tasks = [
@@ -227,46 +280,78 @@ class Study:
         count = len(self.rows)
         return {row: results[place::count] for place, row in enumerate(self.rows)}
 
+    def at_levels(
+        self, tuned: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]
+    ) -> dict[str, Rows]:
+        """Level -> rows, for the levels that expectations compare besides the usual one.
+
+        Settings stay as they were tuned at the usual level: what is asked is how a gain changes
+        with the condition, not what could be had under it.
+        """
+        wanted: dict[str, list[str]] = {}
+        for each in self.script.method.expectations:
+            for level in each.levels[:1] + each.levels[-1:]:
+                known = wanted.setdefault(level, [])
+                known += [row for row in (each.of, each.against) if row not in known]
+        (condition, usual), *_ = [*self.script.method.condition.items(), ("", "")]
+        plan = self.plan
+        found: dict[str, Rows] = {}
+        for level, rows in wanted.items():
+            if level == usual:
+                continue
+            tasks = [
+                self._task(
+                    row, seed, "test", plan.held_out, plan.blocks,
+                    tuned[row]["point"] if row in tuned else protocol.Point(), {condition: level},
+                )
+                for seed in seeds
+                for row in rows
+            ]  # fmt: skip
+            results = self.done(tasks)
+            found[level] = {row: results[place :: len(rows)] for place, row in enumerate(rows)}
+        return found
+
     def run(self) -> dict[str, Any]:
         """Tune, report, decide; the content of the result file."""
         tuned = self.tuned()
         seeds = list(self.plan.reporting)
-        rows = self.reported(tuned, seeds)
-        if self.plan.further and self._straddles(rows):
+        rows, levels = self.reported(tuned, seeds), self.at_levels(tuned, seeds)
+        if self.plan.further and self._straddles(rows, levels):
             seeds += self.plan.further
-            rows = self.reported(tuned, seeds)
-        return self.result(tuned, seeds, rows)
+            rows, levels = self.reported(tuned, seeds), self.at_levels(tuned, seeds)
+        return self.result(tuned, seeds, rows, levels)
 
     def result(
         self,
         tuned: Mapping[str, Mapping[str, Any]],
         seeds: Sequence[int],
-        rows: Mapping[str, Sequence[Mapping[str, Any]]],
+        rows: Rows,
+        levels: Mapping[str, Rows],
     ) -> dict[str, Any]:
         """What is committed: a table of numbers per seed, verdicts, and where they come from."""
         from reference_impls.core.worlds.protocol import world
 
         method = self.script.method
         where = world(method.world)
-        metrics = list(rows["base"][0]["metrics"])
-        used = {each.metric for each in method.expectations}
-        columns = [name for name in metrics if name in used or name in SHOWN]
         condition = ", ".join(f"{name} {level}" for name, level in method.condition.items())
-        table = {
-            "title": "Held-out metrics",
-            "note": f"Condition: {condition or 'as the world is'}. Tuned by {self._tuned_by()}.",
-            "columns": columns,
-            "rows": [
-                {
-                    "name": row,
-                    "settings": _settings(tuned[row]["point"]) if row in tuned else {},
-                    "metrics": {
-                        name: [result["metrics"][name] for result in results] for name in columns
-                    },
-                }
-                for row, results in rows.items()
-            ],
-        }
+        tables = [
+            self._table(
+                "Held-out metrics",
+                f"Condition: {condition or 'as the world is'}. Tuned by {self._tuned_by()}.",
+                tuned,
+                rows,
+            )
+        ]
+        for level, found in levels.items():
+            name = next(iter(method.condition))
+            tables.append(
+                self._table(
+                    f"The same with {name} {level}",
+                    "Settings as they were tuned for the table above.",
+                    tuned,
+                    found,
+                )
+            )
         return {
             "method": method.record,
             "world": where.name,
@@ -280,24 +365,60 @@ class Study:
                 row: {point.label: round(s, 5) for point, s in each["scores"].items()}
                 for row, each in tuned.items()
             },
-            "tables": [table],
-            "verdicts": [self.contrast(each, rows) for each in method.expectations],
+            "tables": tables,
+            "verdicts": [self.contrast(each, rows, levels) for each in method.expectations],
             "curves": [],
             "versions": provenance.versions(),
             "code": provenance.training_digest(Path(str(self.script.module.__file__))),
             "command": f"mmalign bench {method.record} --jobs {self.cores}",
         }
 
-    def _straddles(self, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
+    def _table(
+        self, title: str, note: str, tuned: Mapping[str, Mapping[str, Any]], rows: Rows
+    ) -> dict[str, Any]:
+        used = {each.metric for each in self.script.method.expectations}
+        measured = next(iter(rows.values()))[0]["metrics"]
+        columns = [name for name in measured if name in used or name in SHOWN]
+        return {
+            "title": title,
+            "note": note,
+            "columns": columns,
+            "rows": [
+                {
+                    "name": row,
+                    "settings": _settings(tuned[row]["point"]) if row in tuned else {},
+                    "metrics": {
+                        name: [result["metrics"][name] for result in results] for name in columns
+                    },
+                }
+                for row, results in rows.items()
+            ],
+        }
+
+    def _straddles(self, rows: Rows, levels: Mapping[str, Rows]) -> bool:
         for each in self.script.method.expectations:
-            difference = _difference(each, rows)
+            difference = self._difference(each, rows, levels)
             smallest = statistics.smallest_effect(each.metric)
             if difference and smallest and statistics.straddles(difference, smallest):
                 return True
         return False
 
+    def _difference(
+        self, expectation: Expectation, rows: Rows, levels: Mapping[str, Rows]
+    ) -> statistics.Difference | None:
+        """The contrast, or how it differs between two levels; None of a single seed."""
+        if len(rows["base"]) < 2:
+            return None
+        if not expectation.levels:
+            return statistics.crossed_bootstrap(_contrast(expectation, rows))
+        first, last = (
+            _contrast(expectation, levels.get(level, rows))
+            for level in (expectation.levels[0], expectation.levels[-1])
+        )
+        return statistics.crossed_bootstrap(first - last)
+
     def contrast(
-        self, expectation: Expectation, rows: Mapping[str, Sequence[Mapping[str, Any]]]
+        self, expectation: Expectation, rows: Rows, levels: Mapping[str, Rows]
     ) -> dict[str, Any]:
         """An expectation with its difference, interval and verdict, for itself alone."""
         made: dict[str, Any] = {
@@ -307,9 +428,10 @@ class Study:
             "direction": expectation.direction,
             "of": expectation.of,
             "against": expectation.against,
+            "levels": list(expectation.levels),
             "primary": expectation.primary,
         }
-        difference = _difference(expectation, rows)
+        difference = self._difference(expectation, rows, levels)
         if difference is None:
             return made | {"verdict": "undecided", "numbers": {"seeds": 1}}
         smallest = statistics.smallest_effect(expectation.metric) or 0.0
@@ -320,6 +442,8 @@ class Study:
             "high": round(difference.high, 4),
             "p": round(difference.p, 5),
             "smallest_effect": smallest,
+            "seeds": difference.seeds,
+            "blocks": difference.blocks,
         }
         return made | {"verdict": verdict, "numbers": numbers}
 
@@ -341,32 +465,28 @@ def _best(scores: Mapping[protocol.Point, float]) -> protocol.Point:
     return max(known, key=lambda p: (known[p], -p.settings["learning_rate"]))
 
 
-def _difference(
-    expectation: Expectation, rows: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> statistics.Difference | None:
-    of, against = rows[expectation.of], rows[expectation.against]
-    if len(of) < 2:
-        return None
+def _contrast(expectation: Expectation, rows: Rows) -> NDArray[np.float64]:
+    """(seeds, blocks) how far `of` is from `against`; one block where a metric has none."""
     metric = expectation.metric
-    if metric in of[0]["blocks"]:
-        matrix = [
-            [a - b for a, b in zip(o["blocks"][metric], g["blocks"][metric], strict=True)]
-            for o, g in zip(of, against, strict=True)
-        ]
-    else:
-        pairs = zip(of, against, strict=True)
-        matrix = [[o["metrics"][metric] - g["metrics"][metric]] for o, g in pairs]
-    return statistics.crossed_bootstrap(matrix)
+
+    def of(row: str) -> NDArray[np.float64]:
+        return np.array(
+            [each["blocks"].get(metric, [each["metrics"][metric]]) for each in rows[row]]
+        )
+
+    return of(expectation.of) - of(expectation.against)
 
 
 def bench(
     names: Iterable[str], plan: Plan, cores: int, folder: Path | None = None
 ) -> list[dict[str, Any]]:
-    """Studies of methods, one after the other; each result is written when it is there."""
+    """Studies of methods, one after the other; each result is written when it is there, and all of
+    the folder are decided together."""
     found = []
     for name in names:
         result = Study(load_script(name), plan, cores).run()
         if folder is not None:
             write_json(folder / f"{load_script(name).name}.json", result)
+            ledger.settle(folder)
         found.append(result)
     return found

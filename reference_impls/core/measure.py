@@ -18,6 +18,8 @@ from reference_impls.core.worlds.protocol import Item, Media, Task, World
 SCENES, PAIRS = 512, 256
 """Held-out scenes that are asked about, and held-out pairs that are scored, in one run."""
 BATCH = 64
+KEPT_SETS = 4
+_ASKED: dict[tuple[Any, ...], tuple[list[Item[Any]], list[Media]]] = {}
 
 
 @torch.no_grad()
@@ -111,9 +113,16 @@ def held_out_pairs(
 def asked(
     world: World[Any], task: Task[Any], split: str, count: int
 ) -> tuple[list[Item[Any]], list[Media]]:
-    """Held-out items of a task, and what their scenes show."""
+    """Held-out items of a task, and what their scenes show; the last ones are kept in memory, since
+    a worker of the bench asks the same of every model."""
+    key = (world.name, world.version, tuple(sorted(world.levels.items())), task.id, split, count)
+    if key in _ASKED:
+        return _ASKED[key]
     items = task.items(world.draw(split, count, 0), 0)
-    return items, [world.show(item.scene) for item in items]
+    while len(_ASKED) >= KEPT_SETS:
+        del _ASKED[next(iter(_ASKED))]
+    _ASKED[key] = (items, [world.show(item.scene) for item in items])
+    return _ASKED[key]
 
 
 def behaviour(

@@ -379,6 +379,12 @@ class Method:
                     raise ContractError(f"{self.record}, stage '{stage.name}': {error}") from None
         rows = {"base", self.record, *self.baselines, *self.ablations}
         for expectation in self.expectations:
+            if expectation.levels and len(self.condition) != 1:
+                raise ContractError(
+                    f"{self.record}: expectation '{expectation.id}' compares levels of a condition;"
+                    f" the method names {len(self.condition)} conditions, and one is wanted"
+                )
+        for expectation in self.expectations:
             for row in (expectation.of, expectation.against):
                 if row not in rows:
                     raise ContractError(

@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reference_impls.bench import cache, protocol, statistics, study
+from reference_impls.bench import cache, ledger, protocol, statistics, study
 from reference_impls.bench.jobs import run_jobs
-from reference_impls.bench.statistics import Difference, crossed_bootstrap, significant, verdict
+from reference_impls.bench.statistics import Difference, crossed_bootstrap, verdict
 from reference_impls.core import provenance
 from reference_impls.core.method import PairStage, load_script
 from reference_impls.core.settings import lab
+from reference_impls.core.train.checkpoints import write_json
 from tests.impls.jobs_for_tests import jobs, work
 
 # --- intervals -----------------------------------------------------------------------------------
@@ -145,15 +146,52 @@ def test_a_probes_metric_matters_as_much_as_the_metric_that_it_is(metric, smalle
     assert statistics.smallest_effect(metric) == smallest
 
 
-def test_false_discoveries_are_controlled_as_worked_by_hand():
+def claim(p, difference=0.05):
+    """A claim that stands for itself alone, with that p-value."""
+    return {
+        "claim": "is-better", "text": "It is better.", "metric": "f1", "direction": "higher",
+        "of": "dpo", "against": "base", "levels": [], "primary": True, "verdict": "shown",
+        "numbers": {
+            "difference": difference, "low": 0.001, "high": 0.1, "p": p, "smallest_effect": 0.02,
+            "seeds": 10, "blocks": 32,
+        },
+    }  # fmt: skip
+
+
+def test_claims_of_all_results_are_decided_together_as_worked_by_hand(tmp_path):
     """Benjamini and Hochberg: of m = 8 at 5 % the largest i with p(i) <= i / 8 x .05. Bounds are
     .00625, .0125, .01875, .025, ...; .013 misses the second, .018 keeps the third, and with it the
-    two before; .027 misses the fourth, .5 and more the rest."""
-    values = [0.5, 0.018, 0.001, 0.9, 0.013, 0.027, 0.7, 0.6]
-    assert significant(values) == [False, True, True, False, True, False, False, False]
-    assert significant([]) == []
-    assert significant([0.05]) == [True] and significant([0.0501]) == [False]
-    assert significant([0.03, 0.03]) == [True, True]  # each alone, and together, below .05
+    two before; .027 misses the fourth, .5 and more the rest. The third's adjusted value is .018 x
+    8 / 3 = .048, and so is the second's, whose own .013 x 8 / 2 = .052 is more."""
+    values = [[0.5, 0.018, 0.001, 0.9], [0.013, 0.027, 0.7, 0.6]]
+    for name, some in zip("ab", values, strict=True):
+        result = {"method": name, "verdicts": [*map(claim, some), {"numbers": {"seeds": 1}}]}
+        write_json(tmp_path / f"{name}.json", result)
+    assert {path.name for path in ledger.settle(tmp_path)} == {"a.json", "b.json"}
+    found = [
+        each
+        for name in "ab"
+        for each in json.loads((tmp_path / f"{name}.json").read_text())["verdicts"][:4]
+    ]
+    shown = [each["verdict"] == "shown" for each in found]
+    assert shown == [False, True, True, False, True, False, False, False]
+    assert all(each["verdict"] in ("shown", "undecided") for each in found)
+    assert [found[place]["numbers"]["p_adjusted"] for place in (1, 2, 4)] == [0.048, 0.008, 0.048]
+    # Once more, and nothing changes; a result less, and what it had hidden is shown again.
+    assert ledger.settle(tmp_path) == []
+    (tmp_path / "a.json").unlink()
+    ledger.settle(tmp_path)
+    (first, *_), _ = json.loads((tmp_path / "b.json").read_text())["verdicts"][:4], None
+    assert first["numbers"]["p_adjusted"] == 0.052 and first["verdict"] == "undecided"
+
+
+def test_a_ledger_of_nothing_or_of_what_is_not_a_result(tmp_path):
+    assert ledger.settle(tmp_path) == []
+    write_json(tmp_path / "a.json", {"method": "a", "verdicts": [{"numbers": {"seeds": 1}}]})
+    assert ledger.settle(tmp_path) == []
+    write_json(tmp_path / "b.json", {"method": "b"})
+    with pytest.raises(ValueError, match="b.json is not a result"):
+        ledger.settle(tmp_path)
 
 
 # --- the grid ------------------------------------------------------------------------------------
@@ -443,6 +481,62 @@ def test_an_untuned_smoke_has_one_job_a_row(tiny_study):
     assert [(task.row, task.seed) for task in done] == [("base", 1), ("sft", 1), ("dpo", 1)]
     assert result["seeds"] == [1]
     assert all(v["verdict"] == "undecided" for v in result["verdicts"])
+
+
+def test_an_interaction_compares_the_contrast_at_two_levels(tiny_study):
+    """(DPO - base) at one level less the same at another, with the settings tuned at the usual."""
+    asked, done = tiny_study
+    method = asked.script.method
+    tested = dataclasses.replace(
+        method.expectations[0], id="more-so", levels=("half", "none"), metric="recall"
+    )
+    script = dataclasses.replace(
+        asked.script,
+        method=dataclasses.replace(
+            method, condition={"unseen": "half"}, expectations=(*method.expectations, tested)
+        ),
+    )
+    found = study.Study(script, asked.plan).run()
+    other = [task for task in done if task.levels]
+    assert {task.levels for task in other} == {(("unseen", "none"),)}
+    assert {(task.row, task.seed, task.split) for task in other} == {
+        (row, seed, "test") for row in ("base", "dpo") for seed in (1, 2)
+    }
+    (used,) = {task.settings for task in done if task.split == "test" and task.row == "dpo"}
+    assert dict(used)["learning_rate"] > 0
+    usual, none = (
+        {row["name"]: row["metrics"]["recall"] for row in table["rows"]}
+        for table in found["tables"]
+    )
+    assert found["tables"][1]["title"] == "The same with unseen none"
+    by_hand = [
+        (u - b) - (v - c)
+        for u, b, v, c in zip(
+            usual["dpo"], usual["base"], none["dpo"], none["base"], strict=True
+        )
+    ]
+    (verdict,) = [each for each in found["verdicts"] if each["levels"]]
+    assert verdict["levels"] == ["half", "none"]
+    assert len(by_hand) == verdict["numbers"]["seeds"] == 2
+    assert verdict["numbers"]["difference"] == pytest.approx(sum(by_hand) / 2, abs=0.02)
+
+
+def test_the_base_and_a_baseline_on_the_same_pairs_are_made_once(tiny_study, monkeypatch):
+    """Another method with the same rows takes their numbers."""
+    asked, done = tiny_study
+    asked.run()
+    trained = []
+    from reference_impls.bench import experiment
+
+    real = experiment.run_stages
+    monkeypatch.setattr(experiment, "run_stages", lambda run: trained.append(run) or real(run))
+    for task in [task for task in done if task.row in ("base", "sft")]:
+        first = json.loads(asked.job(task).result.read_text())
+        assert study.work(task) == first
+    assert trained == []
+    (task, *_) = [task for task in done if task.row == "sft"]
+    study.work(dataclasses.replace(task, settings=(("learning_rate", 0.5), ("steps", 1))))
+    assert [run.script.name for run in trained] == ["sft"]
 
 
 def test_a_failed_job_is_the_studys_error(tiny_study, monkeypatch):

@@ -38,7 +38,12 @@ def generate(
         raise ValueError(f"{len(prompts)} prompts, but images for {len(images)}")
     device, training = next(model.parameters()).device, model.training
     answers = [""] * len(prompts)
-    encoded = [encoder.prompt(*each) for each in zip(prompts, images, strict=True)]
+    asked = list(zip(prompts, images, strict=True))
+    encoded = [
+        prompt
+        for start in range(0, len(asked), batch_size)
+        for prompt in encoder.prompts(asked[start : start + batch_size])
+    ]
     heads: list[list[int]] = [[] for _ in encoded]
     for number, text in enumerate(begun):
         if text:
