@@ -197,6 +197,23 @@ def test_a_stored_reference_is_the_live_one(tiny_base, rows, tmp_path):
             assert one[name] == pytest.approx(other[name], abs=1e-5)
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_reference_is_scored_in_the_precision_of_the_policy(tiny_base, rows, tmp_path, stored):
+    """Before the first update the log-ratio is 0. A reference in float32 beside a policy in
+    bfloat16 would leave their difference in rounding in every margin."""
+    ratios = []
+
+    def loss(batch, cfg):
+        ratios.append(batch.chosen.log_ratio().detach().abs().max().item())
+        return dpo(batch, cfg)
+
+    settings = dataclasses.replace(
+        SETTINGS, stored_reference=stored, dtype="bfloat16", batch_size=8
+    )
+    trained(tiny_base, tmp_path, rows, stage(loss), settings)
+    assert ratios[0] < 1e-6 < ratios[1]
+
+
 def test_kl_over_the_vocabulary_is_zero_at_the_reference_and_then_grows(tiny_base, rows, tmp_path):
     views = (View("chosen", vocabulary_kl=True), "rejected")
 

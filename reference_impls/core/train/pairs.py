@@ -207,7 +207,11 @@ class PairTrainer(common.Checkpoints):
             return Scored(self.scorer.score(model, batch, pixels=pixels).logps), reference
         if not wanted and not vocabulary:
             return Scored(self.scorer.score(model, batch, pixels=pixels).logps), {}
-        with torch.no_grad(), common.as_reference(model, self.reference_model) as frozen:
+        with (
+            torch.no_grad(),
+            self.accelerator.autocast(),  # the policy's own forward is wrapped in it
+            common.as_reference(model, self.reference_model) as frozen,
+        ):
             theirs = self.scorer.score(frozen, batch, pixels=pixels, distributions=vocabulary)
         ours = self.scorer.score(model, batch, pixels=pixels, kl_from=theirs.distributions)
         reference = {name: theirs.logps[name] for name in wanted}
@@ -374,7 +378,11 @@ def train_pairs(
     )
     if wants_reference and storable:
         source = frozen if frozen is not None else adapted
-        with torch.no_grad(), common.as_reference(source, None) as scoring:
+        with (
+            torch.no_grad(),
+            trainer.accelerator.autocast(),  # as the policy is scored, whose forward is wrapped
+            common.as_reference(source, None) as scoring,
+        ):
             trainer.stored = scorer.store(
                 scoring,
                 rows,
