@@ -387,6 +387,18 @@ def test_a_group_stays_together_and_the_first_ratio_is_one(tiny_base, prompts, t
     assert log[0]["entropy"] > 0
 
 
+def test_a_groups_reference_is_scored_in_the_precision_of_the_policy(tiny_base, prompts, tmp_path):
+    """Before the first update policy and reference agree to the last bit, in bfloat16, too."""
+    gaps = []
+
+    def loss(logps, old_logps, ref_logps, advantages, mask, cfg, **more):
+        gaps.append((old_logps - ref_logps).abs().max().item())
+        return grpo(logps, old_logps, ref_logps, advantages, mask, cfg, **more)
+
+    trained_in_groups(tiny_base, tmp_path, prompts, group_stage(loss=loss), dtype="bfloat16")
+    assert gaps[0] == 0 < gaps[1]
+
+
 def test_the_answers_of_a_group_are_to_one_prompt(tiny_base, prompts, tmp_path):
     """A reward that only the prompt decides is the same in a group, and differs between groups."""
     seen = []

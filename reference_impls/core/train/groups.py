@@ -216,7 +216,10 @@ class GroupTrainer(common.Checkpoints):
         """(rows, T) of each pass under the reference; None where there is none."""
         if self.stage.reference == "none":
             return None
-        with common.as_reference(self._policy(), self.reference_model) as frozen:
+        with (
+            self.accelerator.autocast(),  # the policy's own forward is wrapped in it
+            common.as_reference(self._policy(), self.reference_model) as frozen,
+        ):
             return [self._logps(frozen, each).detach() for each in passes]
 
     def _weights(self, passes: Sequence[forward.ViewBatch]) -> list[Tensor] | None:
