@@ -1,15 +1,202 @@
-"""What recipes do to pictures: crops, noise, blanks. Pure functions of an image and a stream."""
+"""Pictures: read as a person sees them, and what recipes do to them (crops, noise, blanks).
+
+`opened` gives RGB, eight bits each, of whatever a row holds:
+
+- turned upright where EXIF says how the camera was held;
+- what is transparent lies over a plain ground that the figure stands out from (`over_a_ground`);
+- grey with more than eight bits is scaled by the bits in use, not cut at 255 (`eight_bit`);
+- palettes, CMYK, grey with alpha and one bit are converted; embedded colour profiles are not
+  applied;
+- of several frames or pages the first is read, and that is said.
+"""
 
 from __future__ import annotations
 
+import io
 import math
 import random
-from typing import Literal
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 GREY = (128, 128, 128)
+ORIENTATION = 0x0112
+"""EXIF tag: how the camera was held; 1 is upright (CIPA DC-008, section 4.6.4)."""
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that cameras and scanners write into files of sixteen."""
+GROUNDS = (255, 0, 128)
+"""Grey levels that transparent pictures are laid over: white, as on most pages, if it will do."""
+NEAR = 64
+"""Grey levels between figure and ground below which the figure is hard to see."""
+
+
+class ImageProblem(ValueError):
+    """A picture that cannot be read. One line: which, why, and what to do; no row, no column."""
+
+
+def opened(
+    source: Any, root: Path | str = ".", note: Callable[[str], None] | None = None
+) -> Image.Image:
+    """The picture that a row holds, in RGB, as a person sees it.
+
+    source: a path (relative ones start at `root`), the bytes of a file, `{"bytes", "path"}` as the
+    hub stores them, or a PIL image. note: told in one line what was left out, such as further
+    frames. Raises ImageProblem.
+    """
+    name = name_of(source)
+    content = content_of(source, root)
+    with warnings.catch_warnings():
+        # Of a broken EXIF block, for example, which no viewer minds.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        try:
+            if not isinstance(content, Image.Image):
+                content = Image.open(io.BytesIO(content))
+            content.load()
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders of some thirty formats raise whatever they like
+            raise ImageProblem(_unreadable(name, error)) from error
+        if note is not None and (frames := frames_of(content)) > 1:
+            note(f"{name} has {frames} frames; the first one is read")
+        try:
+            return as_seen(content)
+        except ValueError as error:
+            raise ImageProblem(
+                f"{name}: colours of the kind {content.mode} cannot be read: {error}; save it as "
+                "PNG or JPEG"
+            ) from error
+
+
+def name_of(source: Any) -> str:
+    """What a message calls a picture."""
+    if isinstance(source, dict):
+        source = source.get("path") or source.get("bytes")
+    if isinstance(source, Image.Image):
+        source = getattr(source, "filename", "")
+    if isinstance(source, (str, Path)) and str(source):
+        text = str(source)
+        return f"'{text if len(text) <= 200 else text[:200] + '...'}'"
+    return "the image"
+
+
+def content_of(source: Any, root: Path | str = ".") -> bytes | Image.Image:
+    """The bytes of a picture's file, not decoded yet; a PIL image stays itself.
+
+    Raises ImageProblem where there is no such file or no picture at all.
+    """
+    if isinstance(source, dict):
+        source = source.get("bytes") or source.get("path")
+    if isinstance(source, (bytes, bytearray, Image.Image)):
+        if not isinstance(source, Image.Image) and not source:
+            raise ImageProblem("the image is empty; leave the row out")
+        return source if isinstance(source, Image.Image) else bytes(source)
+    if source is None or source == "":
+        raise ImageProblem("there is no image; give a path, or leave the column empty in text rows")
+    if not isinstance(source, (str, Path)):
+        raise ImageProblem(
+            f"an image is a path or the bytes of a file, not {type(source).__name__}"
+        )
+    name = name_of(source)
+    if "://" in str(source)[:10] or str(source).startswith("data:"):
+        raise ImageProblem(f"{name} is an address; download the file, and give its path")
+    try:
+        content = (Path(root).expanduser() / source).read_bytes()
+    except FileNotFoundError:
+        raise ImageProblem(
+            f"there is no file {name} in {root}; name the folder of the images (--image-root), "
+            "or leave the row out"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageProblem(f"{name} cannot be read: {reason}; give the path of an image") from None
+    if not content:
+        raise ImageProblem(f"{name} is an empty file; copy it again, or leave the row out")
+    return content
+
+
+def _unreadable(name: str, error: Exception) -> str:
+    """Why a decoder gave up, and what to do."""
+    if isinstance(error, UnidentifiedImageError):
+        return (
+            f"{name} is not an image that Pillow can read; give PNG or JPEG, or leave the row out"
+        )
+    if isinstance(error, Image.DecompressionBombError):
+        return f"{name} is too large: {error}; make it smaller"
+    reason = " ".join(str(error).split()) or type(error).__name__
+    cut = "truncated" if "truncated" in reason.lower() else "damaged"
+    return f"{name} is {cut} ({reason}); copy the file again, or leave the row out"
+
+
+def frames_of(image: Image.Image) -> int:
+    """Frames or pages. Phones store previews and depth behind a photo (MPO): that is one."""
+    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+
+
+def orientation(image: Image.Image) -> int:
+    """How a picture is to be turned, 1 to 8 as EXIF numbers it; 1 where that cannot be read."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a broken block of EXIF raises whatever it leads to
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """A loaded picture upright, on a ground, in RGB with eight bits each. Raises ValueError."""
+    if orientation(image) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        image = eight_bit(image)
+    if image.has_transparency_data:
+        return over_a_ground(image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """Grey of more than eight bits (modes `I;16`, `I`, `F`) as `L`, or `LA` if it has a hole.
+
+    Files of sixteen bits often hold ten, twelve or fourteen (X-rays, sensors, depth), and do not
+    say so: divided by 256, such a picture is black. White is the least of `DEPTHS` that holds the
+    brightest pixel (1.0 of numbers up to it in `F`; else the brightest itself), black is 0 or, of
+    negative numbers, the least. Raises ValueError for numbers that are not finite.
+    """
+    levels = np.asarray(image).astype(np.float64)
+    if not np.isfinite(levels).all():
+        raise ValueError("pixels that are not finite numbers")
+    black, brightest = min(0.0, float(levels.min())), float(levels.max())
+    whites = [float(2**depth - 1) for depth in DEPTHS]
+    if image.mode == "F":
+        whites.insert(0, 1.0)
+    white = next((white for white in whites if brightest <= white), brightest)
+    scaled = (levels - black) * (255 / (white - black))
+    grey = Image.fromarray(scaled.round().astype(np.uint8))
+    hole = image.info.get("transparency")
+    if isinstance(hole, int):
+        grey.putalpha(Image.fromarray(np.where(levels == hole, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def over_a_ground(image: Image.Image) -> Image.Image:
+    """An RGBA picture over the plain ground on which the least of its figure is lost.
+
+    Viewers show transparency on white or on a pattern; on white a white drawing is nothing, on
+    black a black one. Of `GROUNDS` the first is taken from which the smallest share of what is
+    visible is less than `NEAR` grey levels away.
+    """
+    if image.getchannel("A").getextrema()[0] == 255:
+        return image.convert("RGB")
+    levels = np.asarray(image.convert("RGB").convert("L"), dtype=np.int64)
+    weights = np.asarray(image.getchannel("A"), dtype=np.float64)
+    seen = np.bincount(levels.ravel(), weights=weights.ravel(), minlength=256)
+    apart = np.abs(np.arange(256)[:, None] - np.array(GROUNDS)) >= NEAR
+    lost = seen @ ~apart
+    ground = GROUNDS[int(np.argmin(lost))]
+    laid = Image.new("RGBA", image.size, (ground, ground, ground, 255))
+    return Image.alpha_composite(laid, image).convert("RGB")
 
 
 def random_resized_crop(
