@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reference_impls.core.method import METHODS, ContractError, Script, load_script, script_names
+from reference_impls.core.processes import FailedInMain, by_main, join, main_process
 
 if TYPE_CHECKING:
     from reference_impls.core.worlds.protocol import World
+
+
+RESULT, TABLE = "result.json", "table.txt"
+GRACE = 2.0
+"""Seconds that a process leaves the main one to say why a run ends: a launcher ends all processes
+as soon as it sees one that failed."""
 
 
 def main(file: str) -> None:
@@ -49,8 +57,14 @@ def run(method: str, arguments: list[str]) -> int:
             )
             or 0
         )
+    except FailedInMain:
+        time.sleep(GRACE)
+        return 1
     except click.ClickException as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
+        if not main_process():  # all processes were given the same options
+            time.sleep(GRACE)
+        else:
+            click.echo(f"Error: {error.format_message()}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
@@ -63,7 +77,8 @@ def run(method: str, arguments: list[str]) -> int:
         if os.environ.get("MMALIGN_DEBUG"):
             raise
         text = " ".join(str(error).split()) or type(error).__name__
-        click.echo(f"Error: {text} (MMALIGN_DEBUG=1 shows where)", err=True)
+        who = "" if main_process() else f"process {os.environ['RANK']}: "
+        click.echo(f"Error: {who}{text} (MMALIGN_DEBUG=1 shows where)", err=True)
         return 1
 
 
@@ -119,6 +134,9 @@ def run(method: str, arguments: list[str]) -> int:
 @click.option("--scenes", type=click.IntRange(8), hidden=True, help="Held-out scenes.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder; else runs/METHOD-seedN.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
+@click.option(
+    "--overwrite", is_flag=True, help="Begin anew in a folder whose run has not come to its end."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.pass_obj
 def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> int:
@@ -139,6 +157,10 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     cfg = chosen_config(script, options["variant"], options["changes"])
     changes = chosen_settings(options)
     check_device(options["device"] or "cpu")
+    try:
+        join(options["device"] or "cpu")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     if not options["model"] and (options["device"] or "cpu") == "cpu":
         # The lab's model is too small to share: two threads wait for each other longer than they
         # work, and sums of another number of threads are other sums.
@@ -148,14 +170,13 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     check_paths(options["model"], options["dataset"])
     world = chosen_world(script, options["world_name"], options["conditions"])
     output = options["output"] or Path("runs") / f"{method.record}-seed{options['seed']}"
-    make_folder(output, options["resume"])
+    by_main(lambda: claim(output, options["resume"], options["overwrite"]))
 
     from reference_impls.bench.experiment import Experiment
     from reference_impls.core import measure
     from reference_impls.core.provenance import versions
     from reference_impls.core.train.callbacks import Interrupted
-    from reference_impls.core.train.checkpoints import OtherRun, write_json
-    from reference_impls.core.train.common import main_process
+    from reference_impls.core.train.checkpoints import OtherRun, SaveFailed, write_json, write_text
 
     rows = None
     if options["dataset"]:
@@ -164,7 +185,8 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
         rows = read_rows(options["dataset"], method.last)
     experiment = Experiment(
         script=script, cfg=cfg, preset=preset, changes=changes, world=world, output=output,
-        base=options["model"] or str(world.base(options["seed"])), seed=options["seed"],
+        base=options["model"] or by_main(lambda: str(world.base(options["seed"]))),
+        seed=options["seed"],
         split=options["split"], resume=options["resume"], baselines=options["baselines"],
         rows=rows, real_model=options["model"] is not None,
         scenes=options["scenes"] or measure.SCENES,
@@ -194,10 +216,15 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
         return 130
     except OtherRun as error:
         raise click.ClickException(f"--resume: {error}") from None
+    except SaveFailed as error:
+        raise click.ClickException(
+            f"{error}. What was saved before is whole: make room, then go on with the same "
+            f"command and --output {output} --resume"
+        ) from None
     result |= {"dataset": options["dataset"], "device": options["device"] or "cpu"}
     if main_process():
-        write_json(output / "result.json", result)
-        (output / "table.txt").write_text(table(result) + "\n")
+        write_json(output / RESULT, result)
+        write_text(output / TABLE, table(result) + "\n")
         click.echo(json.dumps(result) if as_json else table(result))
         click.echo(f"{preset} preset, {result['seconds']} s; files in {output}", err=True)
     return 0
@@ -334,11 +361,39 @@ def make_folder(output: Path, resume: bool) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".writable"
-        probe.write_text("")
-        probe.unlink()
+        try:
+            probe.write_bytes(bytes(4096))  # an empty file fits on a full disk
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or error
         raise click.UsageError(f"--output: cannot write to '{output}': {reason}") from None
+
+
+def claim(output: Path, resume: bool, overwrite: bool) -> None:
+    """Have the output folder to oneself, until the command ends.
+
+    A run that has not come to its end is only begun anew where that was asked for: it may stand
+    for days of work. The results of one that has are cleared, so that no folder ever holds the
+    settings of one run and the numbers of another.
+    """
+    from reference_impls.core.train.checkpoints import FolderInUse, alone, checkpoints
+
+    make_folder(output, resume)
+    try:
+        click.get_current_context().with_resource(alone(output))
+    except FolderInUse as error:
+        raise click.UsageError(f"--output: {error}") from None
+    if resume:
+        return
+    unfinished = [path for path in output.glob("**/checkpoint-*") if checkpoints(path.parent)]
+    if unfinished and not overwrite and not (output / RESULT).exists():
+        raise click.UsageError(
+            f"--output: '{output}' holds a run that has not come to its end; go on with --resume, "
+            "or begin anew with --overwrite or in another folder"
+        )
+    for name in (RESULT, TABLE):
+        (output / name).unlink(missing_ok=True)
 
 
 def table(result: dict[str, Any]) -> str:

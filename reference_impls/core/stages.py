@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,16 @@ from reference_impls.core.method import (
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.load import load
 from reference_impls.core.model.policy import Policy
+from reference_impls.core.processes import by_main, main_process
 from reference_impls.core.settings import TrainSettings
-from reference_impls.core.train.checkpoints import begin, digest, mark_complete, read_json
+from reference_impls.core.train.checkpoints import (
+    MODEL,
+    begin,
+    digest,
+    finished,
+    mark_complete,
+    saving,
+)
 from reference_impls.core.train.pairs import Lazily, row_digest, train_pairs
 from reference_impls.core.worlds.protocol import Task, World
 
@@ -44,8 +52,9 @@ SHRUNK = ("pairs", "steps", "batch_size")
 
 
 def note(message: str) -> None:
-    """A line for the person at the terminal."""
-    print(message, file=sys.stderr, flush=True)
+    """A line for the person at the terminal, from one of the processes."""
+    if main_process():
+        print(message, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -180,15 +189,12 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
         run.last_rows = [*run.last_rows, *rows] if round_ else rows
     folder = run.output / where
     identity = _identity(run, stage, settings, rows, start)
-    finished = read_json(folder / "run.json") == identity and (
-        (folder / "model" / "complete.json").exists()
-    )
-    if run.resume and finished:
+    if run.resume and by_main(lambda: finished(folder, identity)):
         note(f"{label}: done before")
         if isinstance(stage, HeadStage):
-            return _with_head(run, stage, folder / "model", start, settings)
-        return run.policy(str(folder / "model"), settings)
-    resume_from = begin(folder, identity, run.resume)
+            return _with_head(run, stage, folder / MODEL, start, settings)
+        return run.policy(str(folder / MODEL), settings)
+    resume_from = by_main(lambda: begin(folder, identity, run.resume))
     note(f"{label}: training on {len(rows)} rows")
     if isinstance(stage, PairStage):
         reference = None
@@ -212,16 +218,19 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
             model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
             resume_from=resume_from, label=label,
         )  # fmt: skip
-        headed.save(folder / "model")
-        processor.save_pretrained(folder / "model")
-        mark_complete(folder / "model")
-        return _with_head(run, stage, folder / "model", start, settings)
+        by_main(lambda: _save(folder / MODEL, headed.save, processor))
+        return _with_head(run, stage, folder / MODEL, start, settings)
     else:
         raise ContractError(f"{label}: a {type(stage).__name__} has no trainer")
-    trained.save_pretrained(folder / "model")
-    processor.save_pretrained(folder / "model")
-    mark_complete(folder / "model")
+    by_main(lambda: _save(folder / MODEL, trained.save_pretrained, processor))
     return Policy(trained, Encoder(processor), settings.seed)
+
+
+def _save(folder: Path, save: Callable[[Path], Any], processor: Any) -> None:
+    with saving(folder):
+        save(folder)
+        processor.save_pretrained(folder)
+        mark_complete(folder)
 
 
 def _with_head(

@@ -13,6 +13,9 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from reference_impls.core.processes import any_process
+from reference_impls.core.train.checkpoints import saving, write_text
+
 
 class Interrupted(Exception):
     """A signal stopped the run after `step`; its checkpoint is on disk."""
@@ -90,7 +93,8 @@ class MetricsFile(TrainerCallback):
                 continue
             if step <= state.global_step:
                 kept.append(line + "\n")
-        self.path.write_text("".join(kept))
+        with saving(self.path):
+            write_text(self.path, "".join(kept))
 
     def on_log(
         self,
@@ -101,15 +105,15 @@ class MetricsFile(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if state.is_world_process_zero and logs and "train_runtime" not in logs:
-            with self.path.open("a") as stream:
+            with saving(self.path), self.path.open("a") as stream:
                 stream.write(json.dumps({"step": state.global_step, **logs}) + "\n")
 
 
 class StopOnSignal(TrainerCallback):
     """Finishes the step in progress on SIGINT or SIGTERM, saves, and raises Interrupted at the end.
 
-    Where a run can go on from each `every` steps only, it stops at such a one. A second signal ends
-    the program at once.
+    Where a run can go on from each `every` steps only, it stops at such a one. Of several processes
+    all stop after the same step, whichever was told to. A second signal ends the program at once.
     """
 
     def __init__(self, every: int = 1) -> None:
@@ -144,6 +148,7 @@ class StopOnSignal(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         self.step = state.global_step
+        self.signalled = any_process(self.signalled)
         if self.signalled and state.global_step % self.every == 0:
             control.should_save = control.should_training_stop = True
         return control

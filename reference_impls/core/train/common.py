@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,13 @@ from accelerate.accelerator import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer
 
+from reference_impls.core.processes import world_size
 from reference_impls.core.settings import TrainSettings
 from reference_impls.core.train.callbacks import MetricsFile, Progress, StopOnSignal
-from reference_impls.core.train.checkpoints import mark_complete, read_json
+from reference_impls.core.train.checkpoints import mark_complete, read_json, saving
 
 SAVES = 4
 """Checkpoints that are written in one training, evenly spaced."""
-
-
-def world_size() -> int:
-    """Number of processes that train together (`torchrun`, `accelerate launch`)."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def main_process() -> bool:
-    """Is this the process that writes results?"""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def batch_layout(settings: TrainSettings) -> tuple[int, int]:
@@ -108,12 +98,13 @@ class Checkpoints(Trainer):
     kept: dict[str, Any]
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-        self.accelerator.wait_for_everyone()
-        if self.is_world_process_zero():
-            torch.save(self.kept, folder / "kept.pt")
-            mark_complete(folder)
+        with saving(folder):
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.is_world_process_zero():
+                torch.save(self.kept, folder / "kept.pt")
+                mark_complete(folder)
         self.accelerator.wait_for_everyone()
 
     def _load_from_checkpoint(
