@@ -51,6 +51,7 @@ COMMANDS = {
     "diff": "diff:diff",
     "site": "site:site",
     "run": "run:run",
+    "evaluate": "evaluate:evaluate",
     "worlds": "worlds:worlds",
     "bench": "bench:bench",
     "results": "bench:results",
