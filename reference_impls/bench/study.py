@@ -263,9 +263,7 @@ class Study:
             tuple(sorted((levels or {}).items())),
         )  # fmt: skip
 
-    def reported(
-        self, tuned: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]
-    ) -> Rows:
+    def reported(self, tuned: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> Rows:
         """Row -> one result per seed, on the test split."""
         plan = self.plan
         tasks = [

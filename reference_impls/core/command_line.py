@@ -109,7 +109,17 @@ def run(method: str, arguments: list[str]) -> int:
     help="A level of one of the world's conditions (mmalign worlds).",
 )
 @click.option("--model", help="Checkpoint folder or hub id, in place of the lab's base.")
-@click.option("--dataset", help="Preference data, in place of the lab's data step.")
+@click.option(
+    "--dataset",
+    help="Folder, file or hub id of preference data, in place of the lab's data step.",
+)
+@click.option("--split", help="Split of --dataset.  [default: train]")
+@click.option(
+    "--image-root",
+    type=click.Path(path_type=Path),
+    help="Folder that image paths of --dataset start from.  [default: its own]",
+)
+@click.option("--limit", type=click.IntRange(2), help="Read the first so many rows of --dataset.")
 @click.option("--device", help="cpu, cuda or mps.  [default: cpu]")
 @click.option(
     "--dtype",
@@ -130,7 +140,6 @@ def run(method: str, arguments: list[str]) -> int:
     help="One pass over what views of a row share (default), or one per view.",
 )
 @click.option("--baselines/--no-baselines", default=True, help="Also train the baselines.")
-@click.option("--split", type=click.Choice(["validation", "test"]), default="test", hidden=True)
 @click.option("--scenes", type=click.IntRange(8), hidden=True, help="Held-out scenes.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder; else runs/METHOD-seedN.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
@@ -168,8 +177,22 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
 
         torch.set_num_threads(1)
     check_paths(options["model"], options["dataset"])
+    lab_split = check_split(options)
     world = chosen_world(script, options["world_name"], options["conditions"])
     output = options["output"] or Path("runs") / f"{method.record}-seed{options['seed']}"
+    from reference_impls.core.data.readers.cells import DataError
+
+    rows = None
+    if options["dataset"]:
+        from reference_impls.core.data.readers import read_rows
+
+        try:
+            rows = read_rows(
+                options["dataset"], method.last, split=options["split"],
+                image_root=options["image_root"], limit=options["limit"],
+            )  # fmt: skip
+        except DataError as error:
+            raise click.ClickException(f"--dataset: {error}") from None
     by_main(lambda: claim(output, options["resume"], options["overwrite"]))
 
     from reference_impls.bench.experiment import Experiment
@@ -178,16 +201,11 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     from reference_impls.core.train.callbacks import Interrupted
     from reference_impls.core.train.checkpoints import OtherRun, SaveFailed, write_json, write_text
 
-    rows = None
-    if options["dataset"]:
-        from reference_impls.core.data.readers import read_rows
-
-        rows = read_rows(options["dataset"], method.last)
     experiment = Experiment(
         script=script, cfg=cfg, preset=preset, changes=changes, world=world, output=output,
         base=options["model"] or by_main(lambda: str(world.base(options["seed"]))),
         seed=options["seed"],
-        split=options["split"], resume=options["resume"], baselines=options["baselines"],
+        split=lab_split, resume=options["resume"], baselines=options["baselines"],
         rows=rows, real_model=options["model"] is not None,
         scenes=options["scenes"] or measure.SCENES,
     )  # fmt: skip
@@ -199,6 +217,8 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
                 "preset": preset,
                 "model": options["model"],
                 "dataset": options["dataset"],
+                "split": options["split"],
+                "limit": options["limit"],
                 "world": world.name,
                 "condition": dict(world.levels),
                 "changes": changes,
@@ -221,6 +241,8 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
             f"{error}. What was saved before is whole: make room, then go on with the same "
             f"command and --output {output} --resume"
         ) from None
+    except DataError as error:  # an image that cannot be read
+        raise click.ClickException(f"--dataset: {error}") from None
     result |= {"dataset": options["dataset"], "device": options["device"] or "cpu"}
     if main_process():
         write_json(output / RESULT, result)
@@ -352,6 +374,19 @@ def check_paths(model: str | None, dataset: str | None) -> None:
         raise click.UsageError(
             "--dataset needs --model: the lab's base knows only the lab's images"
         )
+
+
+def check_split(options: dict[str, Any]) -> str:
+    """The lab's held-out split; options that only a dataset has are refused without one."""
+    if options["dataset"]:
+        return "test"
+    for option in ("image_root", "limit"):
+        if options[option] is not None:
+            raise click.UsageError(f"--{option.replace('_', '-')} needs --dataset")
+    split = options["split"] or "test"
+    if split not in ("validation", "test"):
+        raise click.UsageError("--split without --dataset is validation or test")
+    return str(split)
 
 
 def make_folder(output: Path, resume: bool) -> None:

@@ -511,9 +511,7 @@ def test_an_interaction_compares_the_contrast_at_two_levels(tiny_study):
     assert found["tables"][1]["title"] == "The same with unseen none"
     by_hand = [
         (u - b) - (v - c)
-        for u, b, v, c in zip(
-            usual["dpo"], usual["base"], none["dpo"], none["base"], strict=True
-        )
+        for u, b, v, c in zip(usual["dpo"], usual["base"], none["dpo"], none["base"], strict=True)
     ]
     (verdict,) = [each for each in found["verdicts"] if each["levels"]]
     assert verdict["levels"] == ["half", "none"]

@@ -1,0 +1,339 @@
+"""Real data in place of the lab's data step: published layouts -> rows, lazily.
+
+    data = open_records("folder, file or hub id", split=None, image_root=None, limit=None)
+    for item in data.items():       # streams; nothing is kept, no image is opened
+        item.place                  # Place(file, row, column), rows from 0 in each file
+        item.rows                   # normalised rows; empty where item.dropped or item.problem
+        item.dropped                # why it makes no example (a tie, two equal answers, ...)
+        item.problem                # what is wrong and what to write instead, with its place
+
+A row has `images` (list of `Picture`, each with its source and place; `open()` gives RGB),
+`prompt` (messages; parts where images stand between words), `chosen` and, in pairs, `rejected`
+(one assistant message), and `margin` where the record has one. `data.layouts` are those found, in
+the order of the files. `read_rows` is what a run trains on: it goes through the data once before
+anything is loaded, raises `DataError` at the first problem, says on stderr what was dropped, and
+then opens images when a row is asked for.
+
+Layouts and their sources are in `layouts`; which files of a folder are read, in `files`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from reference_impls.core.data.readers.cells import (
+    CellError,
+    DataError,
+    Dropped,
+    Picture,
+    Place,
+    Record,
+    listed,
+)
+from reference_impls.core.data.readers.files import Table, tables_of
+from reference_impls.core.data.readers.layouts import (
+    IMAGE_COLUMNS,
+    LAYOUTS,
+    VIDEO_COLUMN,
+    Layout,
+    Media,
+    explained,
+    layout_of,
+)
+from reference_impls.core.method import Row, Stage
+
+__all__ = [
+    "LAYOUTS", "DataError", "Item", "Layout", "Picture", "Place", "Records", "Rows",
+    "open_records", "read_rows",
+]  # fmt: skip
+
+FRAMES = 10
+"""Frames of a video, evenly, as Kwai-YuanQi/MM-RLHF@7c8af1d2:llava/train/train_dpo.py#L1166-L1172
+takes them."""
+FRAME_KINDS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+Read = Callable[[Row], Row]
+
+
+@dataclass(frozen=True)
+class Item:
+    """What became of one record; see the module's text."""
+
+    place: Place
+    rows: tuple[Row, ...] = ()
+    dropped: str = ""
+    problem: str = ""
+
+
+@dataclass
+class Records:
+    """A dataset that is open: tables of records, and how a record is read.
+
+    read: a stage's own reading of a record, in place of a layout.
+    """
+
+    name: str
+    tables: Sequence[Table]
+    limit: int | None = None
+    read: Read | None = None
+    layouts: tuple[Layout, ...] = ()
+    _layout: dict[int, Layout] = field(default_factory=dict)
+
+    def items(self, whole: bool = True) -> Iterator[Item]:
+        """All records in order. `whole`: pictures come with their bytes.
+
+        Raises DataError for a file that does not go on.
+        """
+        for _, _, _, item in self.numbered(whole):
+            yield item
+
+    def numbered(self, whole: bool) -> Iterator[tuple[int, int, Record | None, Item]]:
+        """(table, row in it, record, item) of all records."""
+        left = self.limit
+        for number, table in enumerate(self.tables):
+            for row, record in enumerate(table.scan(whole)):
+                if left is not None:
+                    if not left:
+                        return
+                    left -= 1
+                place = Place(*table.place(row))
+                if isinstance(record, CellError):
+                    problem = f"{replace(place, column=record.column)}: {record}"
+                    yield number, row, None, Item(place, problem=problem)
+                else:
+                    yield number, row, record, self.item(number, record, place)
+
+    def item(self, table: int, record: Record, place: Place) -> Item:
+        """One record, read."""
+        try:
+            column, sources, video = sources_of(record, self._layout_for(table, record))
+            at = replace(place, column=column)
+            pictures = self._pictures(sources, video, self.tables[table].roots, at)
+            media = Media(len(pictures), video)
+            return Item(place, tuple(self._read(table, record, pictures, media)))
+        except Dropped as dropped:
+            return Item(place, dropped=str(dropped))
+        except CellError as error:
+            where = replace(place, column=error.column)
+            return Item(where, problem=f"{where}: {error}")
+
+    def _layout_for(self, table: int, record: Record) -> Layout | None:
+        if self.read is not None:
+            return None
+        if table not in self._layout:
+            layout = layout_of(record)
+            if layout is None:
+                raise CellError(
+                    "",
+                    f"no known layout has the columns {listed(record)}; known are {explained()}",
+                )
+            self._layout[table] = layout
+            self.layouts = tuple(dict.fromkeys((*self.layouts, layout)))
+        return self._layout[table]
+
+    def _read(self, table: int, record: Record, pictures: list[Picture], media: Media) -> list[Row]:
+        if self.read is None:
+            rows = self._layout[table].read(record, media)
+            return [{"images": pictures, **row} for row in rows]
+        try:
+            return [self.read(Record({**record, "images": pictures}))]
+        except CellError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise CellError("", f"the method cannot read the row ({text})") from None
+
+    def _pictures(
+        self, sources: list[Any], video: bool, roots: tuple[Path, ...], place: Place
+    ) -> list[Picture]:
+        if video:
+            return [
+                Picture(str(frame), frame, place)
+                for frame in frames_of(sources[0], roots, place.column)
+            ]
+        return [picture(source, roots, place) for source in sources]
+
+
+def sources_of(record: Record, layout: Layout | None) -> tuple[str, list[Any], bool]:
+    """(column, what it holds as a list, whether it is a video) of a record; an empty list where the
+    row has text alone."""
+    if layout is not None and layout.media is not None:
+        column, held = layout.media(record)
+        return column, [] if held is None else [held], False
+    column = next((name for name in IMAGE_COLUMNS if name in record), "")
+    held = record.get(column)
+    if held is None or held == "" or held == []:
+        if record.get(VIDEO_COLUMN):
+            return VIDEO_COLUMN, [record[VIDEO_COLUMN]], True
+        return column, [], False
+    return column, held if isinstance(held, list) else [held], False
+
+
+def picture(source: Any, roots: tuple[Path, ...], place: Place) -> Picture:
+    """A picture that is there, not opened. Raises CellError for one that is not."""
+    if isinstance(source, dict):
+        if source.get("bytes") is not None:
+            return Picture(source, None, place)
+        if not source.get("path"):
+            raise CellError(place.column, "an image has neither bytes nor a path")
+        source = source["path"]
+    if isinstance(source, bytes):
+        return Picture(source, None, place)
+    if not isinstance(source, (str, tuple)):
+        kind = "null" if source is None else type(source).__name__
+        raise CellError(place.column, f"an image is {kind}; write the path of a file")
+    return Picture(source, found_file(source, roots, place.column), place)
+
+
+def found_file(source: str | tuple[str, ...], roots: tuple[Path, ...], column: str) -> Path:
+    """The file that a path (or the first of several) names below a root. Raises CellError."""
+    names = (source,) if isinstance(source, str) else source
+    if "://" in names[0]:
+        raise CellError(column, f"'{names[0]}' is an address; download it and write the path")
+    places = [root / name for name in names for root in roots or (Path(),)]
+    for path in places:
+        if path.is_file():
+            return path
+    raise CellError(
+        column,
+        f"there is no file '{names[0]}' in {' or '.join(str(root) for root in roots) or '.'}; "
+        "--image-root says where paths begin",
+    )
+
+
+def frames_of(source: Any, roots: tuple[Path, ...], column: str) -> list[Path]:
+    """`FRAMES` files out of a folder of frames, evenly, in the order of their names. Raises
+    CellError for a video that is not a folder."""
+    if not isinstance(source, str):
+        raise CellError(column, "a video is the path of a folder with its frames")
+    for path in [root / source for root in roots or (Path(),)]:
+        if path.is_dir():
+            frames = sorted(each for each in path.iterdir() if each.suffix.lower() in FRAME_KINDS)
+            if not frames:
+                raise CellError(column, f"'{source}' holds no frame ({', '.join(FRAME_KINDS)})")
+            count = min(FRAMES, len(frames))
+            last = len(frames) - 1
+            return [frames[int(n * last / max(1, count - 1))] for n in range(count)]
+        if path.is_file():
+            raise CellError(column, f"'{source}' is a video file; extract its frames into a folder")
+    raise CellError(column, f"there is no folder '{source}'; --image-root says where paths begin")
+
+
+def open_records(
+    name: str,
+    *,
+    split: str | None = None,
+    image_root: Path | None = None,
+    limit: int | None = None,
+    read: Read | None = None,
+) -> Records:
+    """A folder, a file or a hub id. Raises DataError where there is nothing to read, or a choice to
+    make."""
+    if image_root is not None and not image_root.is_dir():
+        raise DataError(f"--image-root: there is no folder '{image_root}'")
+    tables, _ = tables_of(name, split, image_root)
+    return Records(name, tables, limit, read)
+
+
+# --- what a run trains on ------------------------------------------------------------------------
+
+
+@dataclass
+class Rows(Sequence[Row]):
+    """Rows by number; a row's images are opened when it is asked for, and are not kept.
+
+    dropped: how many records make no example, by reason. digest: names the content.
+    """
+
+    records: Records
+    dropped: Counter[str] = field(default_factory=Counter)
+    text_only: int = 0
+    digest: str = ""
+    _tables: array[int] = field(default_factory=lambda: array("i"))
+    _numbers: array[int] = field(default_factory=lambda: array("q"))
+    _parts: array[int] = field(default_factory=lambda: array("i"))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[place] for place in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        table, row = self._tables[number], self._numbers[number]
+        place = Place(*self.records.tables[table].place(row))
+        item = self.records.item(table, self.records.tables[table][row], place)
+        if item.problem:
+            raise DataError(item.problem)
+        return opened(item.rows[self._parts[number]])
+
+    def read_through(self) -> None:
+        """Go through the data once. Raises DataError at the first problem, and where no row is
+        left."""
+        content = hashlib.blake2b(digest_size=16)
+        read = 0
+        for table, row, record, item in self.records.numbered(whole=False):
+            read += 1
+            if item.problem:
+                raise DataError(item.problem)
+            content.update(repr(sorted(record.items()) if record else None).encode())
+            if item.dropped:
+                self.dropped[item.dropped] += 1
+            for part, made in enumerate(item.rows):
+                self._tables.append(table)
+                self._numbers.append(row)
+                self._parts.append(part)
+                self.text_only += not made.get("images")
+        self.digest = content.hexdigest()
+        if not read:
+            raise DataError(f"{self.records.name} holds no rows")
+        if not len(self):
+            raise DataError(f"{self.records.name}: no row is left; {self.said()}")
+
+    def said(self) -> str:
+        """What was dropped and why, in one line; empty where nothing was."""
+        if not self.dropped:
+            return ""
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.dropped.most_common())
+        return f"{sum(self.dropped.values())} rows dropped ({reasons})"
+
+
+def opened(row: Row) -> Row:
+    """The row with its pictures opened, in whichever columns they are."""
+    return {
+        name: [each.open() if isinstance(each, Picture) else each for each in value]
+        if isinstance(value, list)
+        else value
+        for name, value in row.items()
+    }
+
+
+def read_rows(
+    name: str,
+    stage: Stage,
+    *,
+    split: str | None = None,
+    image_root: Path | None = None,
+    limit: int | None = None,
+) -> Rows:
+    """A dataset as the rows of a stage, all of them checked but for what is inside images.
+
+    Says on stderr how many rows were dropped and why. Raises DataError."""
+    rows = Rows(
+        open_records(name, split=split, image_root=image_root, limit=limit, read=stage.read)
+    )
+    rows.read_through()
+    layouts = ", ".join(each.name for each in rows.records.layouts)
+    said = [f"{len(rows)} rows" + (f" in the layout {layouts}" if layouts else "")]
+    said += [rows.said()] if rows.dropped else []
+    said += [f"{rows.text_only} without an image"] if rows.text_only else []
+    print(f"{name}: {'; '.join(said)}", file=sys.stderr, flush=True)
+    return rows

@@ -1,0 +1,96 @@
+"""Parts of a record: where they stand, what is wrong with them, and pictures not opened yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from reference_impls.core.data.images import ImageProblem, opened
+
+
+class DataError(ValueError):
+    """Data that cannot be read. The text is one line: where, what is wrong, what to do."""
+
+
+class CellError(ValueError):
+    """What is wrong with a column of a row, and what to write instead."""
+
+    def __init__(self, column: str, text: str) -> None:
+        super().__init__(text)
+        self.column = column
+
+
+class Dropped(Exception):
+    """A row that makes no example, and is no mistake either (a tie, two equal answers)."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands: a file (or the hub id), a row of it from 0, and a column."""
+
+    file: str
+    row: int
+    column: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}, row {self.row}"
+        return f"{where}, column '{self.column}'" if self.column else where
+
+
+class Record(dict[str, Any]):
+    """A row as its file has it. A column that is asked for by name has to be there, not null."""
+
+    def __missing__(self, column: str) -> Any:
+        raise CellError(column, f"the column is missing; the row has {listed(self)}")
+
+    def __getitem__(self, column: str) -> Any:
+        value = super().__getitem__(column)
+        if value is None:
+            raise CellError(column, "the cell is null; write a value, or take the row out")
+        return value
+
+    def text(self, column: str) -> str:
+        """A column of text. Raises CellError for anything else."""
+        return as_text(self[column], column)
+
+
+def listed(columns: Iterable[str]) -> str:
+    """Names of columns for a message, at most a dozen."""
+    names = list(columns)
+    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
+    return ", ".join(names[:12]) + more if names else "no columns"
+
+
+def as_text(value: Any, column: str) -> str:
+    """The value, which has to be a str. Raises CellError."""
+    if isinstance(value, str):
+        return value
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list",
+             dict: "an object", type(None): "null", bytes: "bytes"}  # fmt: skip
+    kind = kinds.get(type(value), type(value).__name__)
+    shown = f" ({value})" if isinstance(value, (int, float)) else ""
+    raise CellError(column, f"holds {kind}{shown} where text is wanted; write it in quotes")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of a row that has not been opened.
+
+    source: what the row holds: a path, bytes, or {bytes, path} as the hub stores it; None where
+    rows were read without the bytes. path: the file it is in, where it is a file of its own.
+    """
+
+    source: Any
+    path: Path | None
+    place: Place
+
+    def open(self) -> Image.Image:
+        """The image as RGB. Raises DataError with its place where it cannot be read."""
+        try:
+            return opened(self.source if self.path is None else self.path)
+        except ImageProblem as error:
+            raise DataError(f"{self.place}: {error}") from None

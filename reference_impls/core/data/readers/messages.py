@@ -1,0 +1,186 @@
+"""Prompts and answers as messages: turns stay, parts keep their order, text stays text.
+
+A string may mark where an image stands with `<image>`, as LLaVA's data does. Such marks count in
+user turns only, and only where no part of the prompt is of the type `image`: then `<image>` is
+text, as it is in every answer and system turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reference_impls.core.data.readers.cells import CellError, Record, as_text
+
+MARKER, VIDEO_MARKER = "<image>", "<video>"
+ROLES = {
+    "system": "system", "user": "user", "human": "user", "assistant": "assistant",
+    "gpt": "assistant", "chatgpt": "assistant", "model": "assistant",
+}  # fmt: skip
+"""Spellings of roles: TRL's and ShareGPT's."""
+
+Message = dict[str, Any]
+
+
+def messages_of(value: Any, column: str) -> list[Message]:
+    """Turns as [{role, content}], content a str or parts {type: text, text} and {type: image}.
+
+    `value` is text (one user turn) or messages with `role` and `content`, or `from` and `value`.
+    Raises CellError.
+    """
+    if isinstance(value, str):
+        return [{"role": "user", "content": value.strip()}]
+    if not isinstance(value, list) or not value:
+        as_text(value, column)  # says what it is
+    turns = []
+    for number, turn in enumerate(value):
+        if not isinstance(turn, Mapping):
+            raise CellError(column, f"turn {number} is not an object with `role` and `content`")
+        role = turn.get("role", turn.get("from"))
+        content = turn.get("content", turn.get("value"))
+        if role not in ROLES:
+            known = "system, user or assistant"
+            raise CellError(column, f"turn {number} has the role {role!r}; write {known}")
+        where = f"turn {number}"
+        turns.append({"role": ROLES[role], "content": _content(content, column, where)})
+    return turns
+
+
+def _content(content: Any, column: str, where: str) -> str | list[dict[str, str]]:
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence) or isinstance(content, bytes) or not content:
+        raise CellError(column, f"{where} has no content; write text, or parts with a `type`")
+    parts: list[dict[str, str]] = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind == "image":
+            parts.append({"type": "image"})
+        elif kind == "text" and isinstance(part.get("text"), str):
+            parts.append({"type": "text", "text": part["text"]})
+        else:
+            raise CellError(
+                column,
+                f"{where} has a part of the type {kind!r}; write "
+                '{"type": "text", "text": "..."} or {"type": "image"}, and files in `images`',
+            )
+    return parts
+
+
+def prompt(turns: list[Message], column: str, images: int, as_one: bool = False) -> list[Message]:
+    """The turns of a prompt with places for `images` images where marks or parts have them.
+
+    Without any mark or part images stand before the first user turn's text, as in TRL.
+    `as_one`: they are frames of one video, for which one mark stands. Raises CellError where their
+    number is another one, or where no user turn comes last.
+    """
+    if not turns or turns[-1]["role"] != "user":
+        raise CellError(column, "the last turn of a prompt has to be the user's")
+    parts = [
+        part
+        for turn in turns
+        for part in (turn["content"] if not isinstance(turn["content"], str) else ())
+    ]
+    typed = sum(part["type"] == "image" for part in parts)
+    if typed:
+        if typed != images:
+            raise CellError(column, f"{typed} parts are of the type image, {_has(images)}")
+        return turns
+    strings = [
+        turn for turn in turns if turn["role"] == "user" and isinstance(turn["content"], str)
+    ]
+    marks = sum(_count(turn["content"], as_one) for turn in strings)
+    if as_one and marks == 1 and images:
+        marks, each = images, images
+    else:
+        each = 1
+    if marks and marks != images:
+        raise CellError(
+            column,
+            f"{MARKER} stands {marks} times, {_has(images)}; write it once per image, or a message "
+            f"with typed parts where {MARKER} is meant as text",
+        )
+    if not marks:
+        return turns
+    return [
+        {**turn, "content": _placed(turn["content"], each, as_one)}
+        if any(turn is each_ for each_ in strings) and _count(turn["content"], as_one)
+        else turn
+        for turn in turns
+    ]
+
+
+def _has(images: int) -> str:
+    return "the row has " + ("no image" if not images else f"{images} image" + "s" * (images > 1))
+
+
+def _count(text: str, as_one: bool) -> int:
+    return text.count(MARKER) + (text.count(VIDEO_MARKER) if as_one else 0)
+
+
+def _placed(text: str, each: int, as_one: bool) -> list[dict[str, str]]:
+    """Text with marks as parts. A line break beside a mark belongs to the mark: it is LLaVA's way
+    to set an image apart, and the model's own template has its own."""
+    if as_one:
+        text = text.replace(VIDEO_MARKER, MARKER)
+    parts: list[dict[str, str]] = []
+    pieces = text.split(MARKER)
+    for number, piece in enumerate(pieces):
+        if number:
+            parts += [{"type": "image"}] * each
+            piece = piece.removeprefix("\n")
+        if number < len(pieces) - 1:
+            piece = piece.removesuffix("\n")
+        if piece:
+            parts.append({"type": "text", "text": piece})
+    return parts
+
+
+def answer(value: Any, column: str) -> str:
+    """The text of an answer: text, one assistant message, or a list of one. Raises CellError.
+
+    Plain text loses space around it; TRL's plain format begins answers with a space."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list):
+        return as_text(value, column)
+    if len(value) != 1:
+        raise CellError(
+            column,
+            f"an answer is one turn of the assistant, here are {len(value)} turns; put earlier "
+            "ones into the prompt",
+        )
+    (turn,) = messages_of(value, column)
+    if turn["role"] != "assistant":
+        raise CellError(column, f"an answer is the assistant's turn, here the {turn['role']}'s")
+    content = turn["content"]
+    if isinstance(content, str):
+        return content
+    if any(part["type"] != "text" for part in content):
+        raise CellError(column, "an answer holds an image; only text can be learnt")
+    return "".join(part["text"] for part in content)
+
+
+def without_prompt(record: Record, asked: list[Message]) -> Record:
+    """A record whose answers repeat the prompt's turns (TRL's implicit prompt and its relatives)
+    without them. Raises CellError where the turns before an answer are not the prompt's."""
+    made = Record(record)
+    for column in ("chosen", "rejected"):
+        value = record.get(column)
+        if isinstance(value, list) and len(value) > 1:
+            before = messages_of(value[:-1], column)
+            if before == asked[-len(before) :]:
+                made[column] = value[-1:]
+    return made
+
+
+def common_turns(chosen: Any, rejected: Any) -> list[Any]:
+    """The turns that two conversations begin with alike, without either's last one."""
+    same: list[Any] = []
+    for one, other in zip(chosen[:-1], rejected[:-1], strict=False):
+        if one != other:
+            break
+        same.append(one)
+    return same
