@@ -1,22 +1,27 @@
 """One evaluation: read the benchmark, ask the model or read its answers, score, write.
 
-The folder of an evaluation holds `run.json` (what the answers depend on), `predictions.jsonl` (each
-answer, written as soon as its batch is done), `result.json`, and what was exported.
+The folder of an evaluation holds `asked.json` (what the answers depend on), `predictions.jsonl`
+(each answer, written as soon as its batch is done), `result.json`, and what was exported.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reference_impls.core.train.checkpoints import OtherRun, begin, write_json
+from reference_impls.core.train.checkpoints import (
+    FolderInUse,
+    alone,
+    read_json,
+    write_json,
+    write_text,
+)
 from reference_impls.evaluate.amber import Amber
 from reference_impls.evaluate.benchmark import Benchmark, Key, Question, Report
 from reference_impls.evaluate.chair import Chair
@@ -31,6 +36,9 @@ BENCHMARKS: Mapping[str, Callable[[Path], Benchmark]] = {
     "amber": Amber,
 }
 """By name; each reads a folder, and raises BadInput."""
+
+
+ASKED = "asked.json"
 
 
 class Stopped(Exception):
@@ -64,9 +72,10 @@ class Options:
 def evaluate(options: Options, note: Callable[[str], None]) -> dict[str, Any]:
     """The result, as `result.json` holds it.
 
-    Raises BadInput for data and answers that cannot be used, OtherRun where the folder holds
-    another evaluation, Stopped after Control-C.
+    Raises BadInput for data, answers and folders that cannot be used, FolderInUse where another
+    evaluation is at work, Stopped after Control-C.
     """
+    check_folder(options.output)
     benchmark = BENCHMARKS[options.benchmark](options.data)
     asked = chosen(benchmark.questions, options)
     note(f"{benchmark.name}: {len(asked)} questions")
@@ -126,7 +135,7 @@ def asked_model(
 ) -> dict[Key, str]:
     """Ask the questions that `file` has no answer to, and append the answers to it.
 
-    Raises BadInput, OtherRun, Stopped.
+    Raises BadInput, Stopped.
     """
     from reference_impls.core.provenance import versions
     from reference_impls.core.stages import model_digest
@@ -154,7 +163,7 @@ def asked_model(
         "dtype": asking.dtype,
         "versions": versions(),
     }
-    begin(options.output, identity, options.resume)
+    check_identity(options.output / ASKED, identity, options.resume)
     file.parent.mkdir(parents=True, exist_ok=True)
     whole_lines(file)
     found = read_answers(file, benchmark.questions) if file.exists() and file.stat().st_size else {}
@@ -165,15 +174,43 @@ def asked_model(
         with file.open("a", encoding="utf-8") as stream:
             for batch in generate.answers(rest, asking, note) if rest else ():
                 lines = [json.dumps(as_row(q, a), ensure_ascii=False) + "\n" for q, a in batch]
-                stream.write("".join(lines))
-                stream.flush()
-                os.fsync(stream.fileno())
+                try:
+                    stream.write("".join(lines))
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                except OSError as error:
+                    raise BadInput(
+                        f"{file}: {error.strerror or error}; {len(found)} answers are kept, "
+                        "--resume goes on"
+                    ) from None
                 found |= {question.key: answer for question, answer in batch}
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped after {len(found)} answers, which are in {file}; go on with --resume"
         ) from None
     return found
+
+
+def check_folder(folder: Path) -> None:
+    """Raises BadInput for the folder of a training run or of a model: results have names of their
+    own there."""
+    for name in ("run.json", "config.json", "model"):
+        if (folder / name).exists():
+            raise BadInput(f"--output: '{folder}' holds a {name}; take a folder of its own")
+
+
+def check_identity(file: Path, identity: Mapping[str, Any], resume: bool) -> None:
+    """Note what answers depend on. Raises BadInput where those to go on with depend on something
+    else."""
+    wanted = json.loads(json.dumps(identity))
+    there = read_json(file) if resume else None
+    if isinstance(there, dict) and there != wanted:
+        names = [name for name in wanted if there.get(name) != wanted[name]]
+        raise BadInput(
+            f"--resume: {file.parent} holds answers of another evaluation: "
+            f"{', '.join(names)} {'differ' if len(names) > 1 else 'differs'}"
+        )
+    write_json(file, wanted)
 
 
 def whole_lines(file: Path) -> None:
@@ -183,22 +220,6 @@ def whole_lines(file: Path) -> None:
     with file.open("rb+") as stream:
         content = stream.read()
         stream.truncate(content.rfind(b"\n") + 1)
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keep a second evaluation out of a folder. Raises BadInput where one is at work there."""
-    with (folder / ".lock").open("w") as stream:
-        try:
-            import fcntl
-        except ImportError:  # Windows: nothing keeps two runs apart
-            yield
-            return
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BadInput(f"{folder}: another evaluation is at work in this folder") from None
-        yield
 
 
 def digests(files: Sequence[Path]) -> dict[str, str]:
@@ -246,15 +267,4 @@ def as_result(
     }
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-__all__ = ["BENCHMARKS", "BadInput", "Options", "OtherRun", "Stopped", "evaluate"]
+__all__ = ["BENCHMARKS", "BadInput", "FolderInUse", "Options", "Stopped", "evaluate"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from mmalign.cli import cli
+from reference_impls.core.train.checkpoints import alone
 from reference_impls.evaluate import generate, run
 from reference_impls.evaluate.amber import Amber
 from reference_impls.evaluate.chair import Chair
@@ -541,7 +543,11 @@ def test_a_run_that_was_killed_goes_on(asked, tmp_path, monkeypatch):
     assert file.read_text() == whole
     assert len(asked_again) == 6
     other = mm(*asked, "--resume", "--prompt", "{question} Yes or no?")
-    assert other.exit_code == 1 and "prompt is" in other.stderr and file.read_text() == whole
+    assert (
+        other.exit_code == 1
+        and "another evaluation: prompt differs" in other.stderr
+        and file.read_text() == whole
+    )
 
 
 def test_control_c_keeps_what_is_answered(asked, tmp_path, monkeypatch):
@@ -611,10 +617,33 @@ def test_a_broken_image_is_named(asked):
     assert "3.png" in result.stderr and result.stderr.count("Error") == 1
 
 
-def test_two_evaluations_do_not_share_a_folder(tmp_path):
-    with (
-        run.alone(tmp_path),
-        pytest.raises(BadInput, match="another evaluation"),
-        run.alone(tmp_path),
-    ):
-        pass
+def test_two_evaluations_do_not_share_a_folder(asked, tmp_path):
+    (tmp_path / "out").mkdir()
+    with alone(tmp_path / "out"):
+        result = mm(*asked)
+    assert result.exit_code == 1 and "another run is going on" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["run.json", "config.json", "model"])
+def test_the_folder_of_a_model_or_a_training_run_is_left_alone(asked, tmp_path, name):
+    (tmp_path / "out" / name).mkdir(parents=True)
+    result = mm(*asked)
+    assert result.exit_code == 1 and "take a folder of its own" in result.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_a_full_disk_keeps_what_was_answered(asked, tmp_path, monkeypatch):
+    real, calls = os.fsync, []
+
+    def full(descriptor):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("predictions.jsonl"):
+            calls.append(1)
+            if len(calls) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = mm(*asked)
+    assert result.exit_code == 1, result.stderr
+    assert "predictions.jsonl: No space left on device; 2 answers are kept" in result.stderr
+    assert mm(*asked, "--resume").exit_code == 0

@@ -38,7 +38,7 @@ Existing = click.Path(exists=True, path_type=Path)
               help="Of an answer.  [default: pope 16, else 512]")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32",
-              show_default=True)  # fmt: skip
+              show_default=True, help="Of the weights.")  # fmt: skip
 @click.option("--predictions", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
               help="Where answers are written.  [default: in --output]")  # fmt: skip
 @click.option("--score-only", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -98,7 +98,7 @@ def evaluate(
     except run.Stopped as stopped:
         click.echo(str(stopped), err=True)
         ctx.exit(STOPPED)
-    except (run.BadInput, run.OtherRun, OSError) as error:
+    except (run.BadInput, run.FolderInUse, OSError) as error:
         raise click.ClickException(" ".join(str(error).split())) from None
     for remark in result["remarks"]:
         output.note(remark)
