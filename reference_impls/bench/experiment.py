@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from reference_impls.bench import cache
 from reference_impls.core import measure, provenance
@@ -20,6 +23,8 @@ from reference_impls.core.worlds.protocol import Task, World
 
 KEPT_BACK = 64
 """Rows of a real dataset that are kept back to be scored, at most."""
+REAL_BATCH = 8
+"""Rows of a real model that are measured together where no batch is asked for."""
 KEPT_SETS = 6
 _SAMPLED: dict[tuple[str, ...], measure.HeldOutPairs] = {}
 
@@ -95,7 +100,12 @@ class Experiment:
         return _SAMPLED[key]
 
     def measured(self, policy: Policy, held_out: measure.HeldOutPairs | None) -> dict[str, float]:
-        """Held-out metrics of a model, in lower case."""
+        """Held-out metrics of a model, in lower case; of a real one in small batches."""
+        if self.real_model:
+            settings = self.run_of(self.script, self.cfg, self.output, None).settings(
+                self.script.method.last
+            )
+            policy.batch_size = settings.per_device_batch_size or REAL_BATCH
         found: dict[str, float] = {}
         if self.rows is None:
             found = measure.behaviour(policy, self.world, self.task, self.split, self.scenes)
@@ -245,9 +255,16 @@ class Experiment:
         else:
             parts = {"base": model_digest(self.base), **self.judged_by(self.scenes)}
             table["base"] = cache.kept("base", parts, lambda: self.measured(base, held_out))
+        if self.real_model:
+            # Training loads what it needs, and a large model has no room for a second one beside.
+            del base
+            free()
         note(f"{method.record}: training")
         policy = run_stages(run)
         own = self.measured(policy, held_out)
+        if self.real_model:
+            del policy
+            free()
         for name in method.baselines if self.baselines else ():
             table[name] = self.baseline(name, run.last_rows, held_out)
         table[method.record] = own
@@ -265,6 +282,13 @@ class Experiment:
             "seconds": round(time.monotonic() - began, 1),
             "rows": table,
         }
+
+
+def free() -> None:
+    """Give back the memory of models that nothing refers to; trainers hold them in circles."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @dataclass

@@ -35,8 +35,9 @@ def answer_logps(
     device = next(policy.model.parameters()).device
     policy.model.eval()
     totals = []
-    for start in range(0, len(wanted), BATCH):
-        part = wanted[start : start + BATCH]
+    size = min(BATCH, policy.batch_size)
+    for start in range(0, len(wanted), size):
+        part = wanted[start : start + size]
         batch = scorer.collate(part, list(range(len(part)))).to(device)
         totals.append(scorer.score(policy.model, batch).logps["chosen"].sum(-1).float().cpu())
     return torch.cat(totals)

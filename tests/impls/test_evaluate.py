@@ -8,12 +8,15 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from mmalign.cli import cli
+from reference_impls.bench import experiment
+from reference_impls.core import command_line, measure, stages
 from reference_impls.core.train.checkpoints import alone
 from reference_impls.evaluate import generate, run
 from reference_impls.evaluate.amber import Amber
@@ -647,3 +650,43 @@ def test_a_full_disk_keeps_what_was_answered(asked, tmp_path, monkeypatch):
     assert result.exit_code == 1, result.stderr
     assert "predictions.jsonl: No space left on device; 2 answers are kept" in result.stderr
     assert mm(*asked, "--resume").exit_code == 0
+
+
+# --- the base of a real run ----------------------------------------------------------------------
+
+
+def test_the_base_is_gone_when_a_real_model_trains(tmp_path, tiny_base, monkeypatch):
+    """Evaluated in small batches, and given back: a large model has no room for a second."""
+    rows = []
+    for number in range(4):
+        Image.new("RGB", (64, 64), (60 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        rows.append({"image": f"{number}.png", "question": "what is there ?",
+                     "chosen": "a red circle", "rejected": "a blue square"})  # fmt: skip
+    data = lines(tmp_path / "pairs.jsonl", rows)
+    models, alive, batches = [], [], []
+    real_load, real_stages, real_logps = stages.load, experiment.run_stages, measure.answer_logps
+
+    def load(*arguments):
+        model, processor = real_load(*arguments)
+        models.append(weakref.ref(model))
+        return model, processor
+
+    def run_stages(run):
+        alive.append(sum(model() is not None for model in models))
+        return real_stages(run)
+
+    def answer_logps(policy, *arguments, **more):
+        batches.append(policy.batch_size)
+        return real_logps(policy, *arguments, **more)
+
+    monkeypatch.setattr(stages, "load", load)
+    monkeypatch.setattr(experiment, "run_stages", run_stages)
+    monkeypatch.setattr(measure, "answer_logps", answer_logps)
+    status = command_line.run(
+        "dpo",
+        ["--model", tiny_base, "--dataset", str(data), "--output", str(tmp_path / "out"),
+         "--steps", "1", "--batch-size", "2", "--per-device-batch-size", "2"],
+    )  # fmt: skip
+    assert status == 0
+    assert len(alive) == 2, "the method, and its baseline sft"
+    assert alive == [0, 0] and set(batches) == {2}

@@ -22,7 +22,8 @@ class Policy:
 
     An `Encoder` may be given in place of its processor, and is then used as it is. With `score`, an
     answer is the best of `candidates` sampled ones, whatever temperature is asked for. `rates` is
-    how it ranks answers where it is a reward model; others rank by likelihood.
+    how it ranks answers where it is a reward model; others rank by likelihood. `batch_size`:
+    answers that are written together, which is what memory of a large model depends on.
     """
 
     model: Any
@@ -33,6 +34,7 @@ class Policy:
     candidates: int = 1
     spread: float = 1.0
     rates: Score | None = None
+    batch_size: int = 256
     encoder: Encoder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -55,6 +57,7 @@ class Policy:
         return generate(
             self.model, self.encoder, prompts, images, temperature=temperature,
             max_new_tokens=max_new_tokens, seed=1000 * self.seed + self.draws,
+            batch_size=self.batch_size,
         )  # fmt: skip
 
     def selecting(self, score: Score, candidates: int, temperature: float) -> Policy:
@@ -113,5 +116,5 @@ class Policy:
         return generate(
             self.model, self.encoder, [conversation(item.prompt) for item in items], images,
             temperature=temperature, max_new_tokens=max_new_tokens,
-            seed=1000 * self.seed + self.draws, begun=begun,
+            seed=1000 * self.seed + self.draws, begun=begun, batch_size=self.batch_size,
         )  # fmt: skip
