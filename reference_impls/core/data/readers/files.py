@@ -339,7 +339,9 @@ def tables_of(
 def json_table(file: Path, name: str, roots: tuple[Path, ...]) -> Table:
     """A JSON file as a table. Raises DataError for one that holds neither rows nor a list."""
     try:
-        letter = first_letter(file, 3 if file.open("rb").read(3) == b"\xef\xbb\xbf" else 0)
+        with file.open("rb") as stream:
+            marked = stream.read(3) == b"\xef\xbb\xbf"
+        letter = first_letter(file, 3 if marked else 0)
     except OSError as error:
         raise DataError(f"{name}: {error.strerror or error}") from None
     if not letter:
