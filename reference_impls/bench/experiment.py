@@ -247,6 +247,8 @@ class Experiment:
             train = _Head(self.rows, len(self.rows) - kept)
         run = self.run_of(self.script, self.cfg, self.output, train)
         base = self.policy_of_base(run)
+        for line in run.what_trains(base.model):
+            note(line)
         held_out = self.held_out(base)
         note(f"{method.record}: evaluating the base")
         table: dict[str, dict[str, float]] = {}

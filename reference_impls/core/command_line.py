@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.util
 import json
+import logging as python_logging
 import os
 import shlex
 import sys
@@ -127,8 +129,30 @@ def run(method: str, arguments: list[str]) -> int:
     help="What is computed in; weights stay in float32.  [default: the preset's]",
 )
 @click.option("--lora-rank", type=click.IntRange(0), help="Train an adapter; 0 trains all weights.")
-@click.option("--train-vision/--freeze-vision", default=None, help="Else the preset's.")
+@click.option(
+    "--lora-alpha",
+    type=click.IntRange(1),
+    help="An adapter's update counts alpha / rank.  [default: twice the rank]",
+)
+@click.option(
+    "--lora-targets",
+    metavar="NAMES",
+    help="Linear layers that get an adapter, as q_proj,v_proj; all: those of the language model.",
+)
+@click.option("--load-in-4bit", is_flag=True, help="QLoRA: 4-bit weights below the adapter (CUDA).")
+@click.option(
+    "--train-vision/--freeze-vision",
+    default=None,
+    help="Train the vision tower, too; else the preset's, which mostly freezes it.",
+)
 @click.option("--gradient-checkpointing", is_flag=True, help="Less memory, more time.")
+@click.option("--max-pixels", type=click.IntRange(1), help="Of an image (Qwen-VL): height x width.")
+@click.option("--min-pixels", type=click.IntRange(1), help="Of an image (Qwen-VL), at least.")
+@click.option(
+    "--log-to",
+    type=click.Choice(["none", "tensorboard", "wandb"]),
+    help="Where metrics of each step go besides metrics.jsonl.",
+)
 @click.option(
     "--stored-reference/--live-reference",
     default=None,
@@ -170,6 +194,7 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
         join(options["device"] or "cpu")
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    check_packages(options["log_to"], options["load_in_4bit"])
     if not options["model"] and (options["device"] or "cpu") == "cpu":
         # The lab's model is too small to share: two threads wait for each other longer than they
         # work, and sums of another number of threads are other sums.
@@ -265,6 +290,24 @@ def quiet_libraries() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    ours = python_logging.getLogger("reference_impls")
+    if not ours.handlers:
+        ours.setLevel(python_logging.INFO)
+        ours.addHandler(_Stderr())
+
+
+class _Stderr(python_logging.Handler):
+    """What our own code has to say, each line once, from one of several processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: set[str] = set()
+
+    def emit(self, record: python_logging.LogRecord) -> None:
+        line = record.getMessage()
+        if line not in self.told and os.environ.get("RANK", "0") == "0":
+            self.told.add(line)
+            click.echo(line, err=True)
 
 
 SETTINGS = {
@@ -273,6 +316,8 @@ SETTINGS = {
     "group_size": "group_size", "answer_length": "max_new_tokens", "temperature": "temperature",
     "device": "device", "dtype": "dtype", "lora_rank": "lora_rank", "train_vision": "train_vision",
     "gradient_checkpointing": "gradient_checkpointing", "seed": "seed",
+    "lora_alpha": "lora_alpha", "lora_targets": "lora_targets", "load_in_4bit": "load_in_4bit",
+    "max_pixels": "max_pixels", "min_pixels": "min_pixels", "log_to": "log_to",
     "stored_reference": "stored_reference", "shared_prefix": "shared_prefix",
 }  # fmt: skip
 """Option -> field of `TrainSettings` that it changes."""
@@ -361,6 +406,18 @@ def check_device(device: str) -> None:
         raise click.UsageError(f"--device: '{device}' is none of cpu, cuda, mps")
     if not there[kind]:
         raise click.UsageError(f"--device {device}: this torch sees no such device")
+
+
+def check_packages(log_to: str | None, in_4bit: bool) -> None:
+    """Refuse what a missing package is needed for."""
+    if log_to not in (None, "none") and importlib.util.find_spec(log_to) is None:
+        raise click.UsageError(f"--log-to {log_to}: it is not installed: pip install {log_to}")
+    if in_4bit:
+        from reference_impls.core.model.load import cannot_quantise
+
+        missing = cannot_quantise()
+        if missing:
+            raise click.UsageError(f"--load-in-4bit needs {missing}")
 
 
 def check_paths(model: str | None, dataset: str | None) -> None:

@@ -16,6 +16,13 @@ class TrainSettings:
     are kept in float32 unless an adapter is trained. `stored_reference`: score the reference once
     before training, so that no second model stays in memory; `shared_prefix`: one pass over what
     views of a row have in common.
+
+    The vision tower is frozen unless `train_vision` is set, as in most of the papers: LLaVA keeps
+    it frozen in both stages (arXiv:2304.08485, section 4.2). The lab's is trained. `lora_rank`
+    above 0 trains an adapter: `lora_alpha` is twice the rank where it is None, `lora_targets` names
+    the layers that are adapted, separated by commas (`q_proj,v_proj`), or is `all`. `load_in_4bit`
+    keeps the weights below an adapter in 4 bits. `max_pixels` and `min_pixels` bound the size of
+    images where the processor knows such bounds. `log_to` is `none`, `tensorboard` or `wandb`.
     """
 
     learning_rate: float
@@ -34,8 +41,14 @@ class TrainSettings:
     dtype: str = "float32"
     per_device_batch_size: int | None = None
     lora_rank: int = 0
-    train_vision: bool = True
+    lora_alpha: int | None = None
+    lora_targets: str = "all"
+    load_in_4bit: bool = False
+    train_vision: bool = False
     gradient_checkpointing: bool = False
+    max_pixels: int | None = None
+    min_pixels: int | None = None
+    log_to: str = "none"
     stored_reference: bool = True
     shared_prefix: bool = True
     seed: int = 1
@@ -46,6 +59,24 @@ class TrainSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.per_device_batch_size is not None and self.per_device_batch_size < 1:
             raise ValueError(f"per_device_batch_size is {self.per_device_batch_size}; at least 1")
+        if self.load_in_4bit and not self.lora_rank:
+            raise ValueError(
+                "--load-in-4bit needs --lora-rank: weights of 4 bits cannot be trained, only an "
+                "adapter on them"
+            )
+        if not self.lora_rank and (self.lora_alpha is not None or self.lora_targets != "all"):
+            raise ValueError(
+                "--lora-alpha and --lora-targets need --lora-rank: there is no adapter"
+            )
+        if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
+            raise ValueError(
+                f"--min-pixels {self.min_pixels} is above --max-pixels {self.max_pixels}"
+            )
+
+    @property
+    def adapter_alpha(self) -> int:
+        """An adapter's update is scaled by this over the rank."""
+        return 2 * self.lora_rank if self.lora_alpha is None else self.lora_alpha
 
 
 # The lab's common budget. A method's own rate is chosen out of one grid on the validation split
@@ -55,5 +86,6 @@ LAB_STEPS, LAB_BATCH, LAB_PAIRS = 60, 32, 400
 
 def lab(learning_rate: float, **changes: Any) -> TrainSettings:
     """The lab's settings at a learning rate."""
-    changes = {"steps": LAB_STEPS, "batch_size": LAB_BATCH, "pairs": LAB_PAIRS} | changes
+    budget = {"steps": LAB_STEPS, "batch_size": LAB_BATCH, "pairs": LAB_PAIRS}
+    changes = budget | {"train_vision": True} | changes
     return TrainSettings(learning_rate=learning_rate, **changes)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from reference_impls.core import provenance
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
@@ -24,7 +26,7 @@ from reference_impls.core.method import (
     Stage,
 )
 from reference_impls.core.model.encode import Encoder
-from reference_impls.core.model.load import load
+from reference_impls.core.model.load import PixelLimits, load
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.processes import by_main, main_process
 from reference_impls.core.settings import TrainSettings
@@ -36,6 +38,7 @@ from reference_impls.core.train.checkpoints import (
     mark_complete,
     saving,
 )
+from reference_impls.core.train.common import make_trainable, weights_of
 from reference_impls.core.train.pairs import Lazily, row_digest, train_pairs
 from reference_impls.core.worlds.protocol import Task, World
 
@@ -43,8 +46,9 @@ if TYPE_CHECKING:
     from reference_impls.core.train.head import TrainedHead
 
 EVERYWHERE = (
-    "device", "dtype", "lora_rank", "train_vision", "gradient_checkpointing", "stored_reference",
-    "shared_prefix", "per_device_batch_size", "seed",
+    "device", "dtype", "lora_rank", "lora_alpha", "lora_targets", "load_in_4bit", "train_vision",
+    "gradient_checkpointing", "max_pixels", "min_pixels", "stored_reference", "shared_prefix",
+    "per_device_batch_size", "seed", "log_to",
 )  # fmt: skip
 """Settings that hold in every stage of a run; all others change the last stage only."""
 SHRUNK = ("pairs", "steps", "batch_size")
@@ -100,7 +104,24 @@ class Run:
 
     def loaded(self, path: str, settings: TrainSettings) -> tuple[Any, Any]:
         """(model, processor) of a checkpoint, as this run trains it."""
-        return load(path, settings.device, master_dtype(settings))
+        limits = PixelLimits(settings.min_pixels, settings.max_pixels)
+        return load(path, settings.device, master_dtype(settings), limits, settings.load_in_4bit)
+
+    def what_trains(self, base: Any) -> list[str]:
+        """By stage that trains, one line on what of a model like `base` does."""
+        lines = []
+        for stage in self.script.method.stages:
+            if isinstance(stage, SelectStage) or not stage.takes_place(self.cfg):
+                continue
+            with torch.device("meta"):  # the shapes alone
+                twin = type(base)._from_config(base.config)
+                made: torch.nn.Module = make_trainable(twin, self.settings(stage))
+                if isinstance(stage, HeadStage):
+                    from reference_impls.core.train.head import Headed
+
+                    made = Headed(made, stage.outputs)
+            lines.append(f"{self.script.method.record}, {stage.name}: {weights_of(made).line()}")
+        return lines
 
     def policy(self, path: str, settings: TrainSettings) -> Policy:
         """A checkpoint as something that answers."""
@@ -253,7 +274,11 @@ def _identity(
         "method": run.script.method.record,
         "stage": stage.name,
         "config": dataclasses.asdict(run.cfg),
-        "settings": dataclasses.asdict(settings),
+        "settings": {
+            name: value
+            for name, value in dataclasses.asdict(settings).items()
+            if name != "log_to"  # who is told of a run does not change it
+        },
         "rows": row_digest(rows) if run.rows is None or isinstance(rows, list) else len(rows),
         "start": model_digest(start),
         "code": provenance.training_digest(Path(str(run.script.module.__file__))),

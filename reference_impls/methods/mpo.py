@@ -59,6 +59,7 @@ PAPER = TrainSettings(
     batch_size=256,  # section 5.1
     warmup_ratio=0.05,  # section 5.1
     weight_decay=0.05,  # section 5.1
+    train_vision=True,  # shell/internvl2.0_mpo/preference_optimization/...: --freeze_backbone False
 )
 
 

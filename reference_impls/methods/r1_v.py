@@ -59,6 +59,7 @@ PAPER = TrainSettings(
     scheduler="linear",  # TrainingArguments' default
     warmup_ratio=0.0,  # TrainingArguments' default
     dtype="bfloat16",  # README.md: --bf16
+    train_vision=True,  # trainer/grpo_trainer.py freezes nothing
 )
 INSTRUCTION = (
     "{question}  Output the thinking process in <think> </think> and final answer (number) in "

@@ -67,7 +67,7 @@ def whole_conversation(processor, messages, images, answer):
     messages = parts([*messages, {"role": "assistant", "content": answer}])
     if images and not any(p["type"] == "image" for m in messages for p in m["content"]):
         messages[0]["content"] = [{"type": "image"}, *messages[0]["content"]]
-    text = processor.apply_chat_template(messages, tokenize=False)
+    text = tiny_models.as_sampled(processor.apply_chat_template(messages, tokenize=False))
     return processor(
         text=[text], images=[images] if images else None, add_special_tokens=False,
         return_tensors="pt",
@@ -95,7 +95,7 @@ def test_prompt_and_answer_together_are_what_the_processor_makes_of_the_whole_co
 
 
 ENDINGS = {
-    "llava": "A red dog. ", "llava_next": "A red dog. ", "idefics3": "A red dog.<end_of_utterance>",
+    "llava": "A red dog. ", "llava_next": "A red dog.</s> ", "idefics3": "A red dog.<end_of_utterance>",
     "smolvlm": "A red dog.<end_of_utterance>", "gemma3": "A red dog.<end_of_turn>",
 }  # fmt: skip
 
@@ -198,8 +198,8 @@ def thinking(finished: str):
     in front of a finished answer."""
     _, processor = tiny_models.qwen2_5_vl()
     processor.chat_template = THINKING.replace(
-        "{{ part['text'] }}",
-        "{% if message['role'] == 'assistant' %}FINISHED{% endif %}{{ part['text'] }}",
+        "{{ content['text'] }}",
+        "{% if message['role'] == 'assistant' %}FINISHED{% endif %}{{ content['text'] }}",
     ).replace("FINISHED", finished)
     return Encoder(processor)
 

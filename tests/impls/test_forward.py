@@ -97,6 +97,7 @@ def direct(model, processor, row, view):
         text = processor.apply_chat_template(
             messages, add_generation_prompt=generation, tokenize=False
         )
+        text = text if generation else tiny_models.as_sampled(text)
         return processor(
             text=[text], images=[row[images]] if row[images] else None, add_special_tokens=False,
             return_tensors="pt",

@@ -1,47 +1,63 @@
 """Vision-language models of the real classes with their real processors, tiny and random.
 
 Nothing is downloaded: every part is built from its config. The tokenizers are byte-level without
-merges, so every text has tokens. The chat templates are short ones that write turns as the named
-family does (order of image and text, line breaks, endings, trimming)."""
+merges, so every text has tokens. The chat templates are the published ones: those that TRL keeps to
+know models by (`trl/chat_templates`), and three that it does not."""
 
 from __future__ import annotations
 
 import functools
-import types
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-PARTS = (
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE"
-    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
-)
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n" + PARTS + "<|im_end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-QWEN = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
-# A turn without any control token, images before text, and no end of the answer.
+from reference_impls.core.model.load import images_only
+
+TRL = Path(importlib.util.find_spec("trl").origin).parent / "chat_templates"
+
+
+def published(name: str) -> str:
+    """A chat template as its family's checkpoints bring it, by TRL's name for it."""
+    return (TRL / f"{name}.jinja").read_text()
+
+
+QWEN = published("qwen2_5_vl")
+"""Qwen2-VL's and Qwen2.5-VL's are the same."""
+IMAGES = "{% for part in message['content'] | selectattr('type', 'equalto', 'image') %}"
+TEXTS = "{% for part in message['content'] | selectattr('type', 'equalto', 'text') %}"
+# llava-hf/llava-1.5-7b-hf, as in huggingface/transformers tests/models/llava_next/
+# test_processing_llava_next.py: no control token between turns, and no end of the answer.
 LLAVA = (
     "{% for message in messages %}{% if message['role'] != 'system' %}"
-    "{{ message['role'].upper() + ': ' }}{% endif %}"
-    "{% for part in message['content'] if part['type'] == 'image' %}<image>\n{% endfor %}"
-    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] + ' ' }}"
-    "{% endfor %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
-)
-IDEFICS = (
-    "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}"
-    "{% if message['content'][0]['type'] == 'image' %}:{% else %}: {% endif %}"
-    + PARTS.replace("IMAGE", "<image>")
-    + "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
-)
-GEMMA = (
-    "<bos>{% for message in messages %}<start_of_turn>"
-    "{{ 'model' if message['role'] == 'assistant' else 'user' }}\n"
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}<start_of_image>"
-    "{% else %}{{ part['text'] | trim }}{% endif %}{% endfor %}<end_of_turn>\n"
-    "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+    "{{ message['role'].upper() + ': '}}{% endif %}"
+    + IMAGES + "{{ '<image>\n' }}{% endfor %}{% if message['role'] != 'assistant' %}"
+    + TEXTS + "{{ part['text'] + ' '}}{% endfor %}{% else %}"
+    + TEXTS + "{% generation %}{{ part['text'] + ' '}}{% endgeneration %}{% endfor %}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)  # fmt: skip
+# llava-hf/llava-onevision-qwen2-*-hf, as in the tests of its processor there: a finished turn
+# begins with "assistant \n", the generation prompt ends with "assistant\n".
+ONEVISION = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + ' '}}"
+    + IMAGES + "{{ '<image>' }}{% endfor %}{% if message['role'] != 'assistant' %}"
+    + TEXTS + "{{ '\n' + part['text'] }}{% endfor %}{% else %}"
+    + TEXTS + "{% generation %}{{ '\n' + part['text'] }}{% endgeneration %}{% endfor %}{% endif %}"
+    "{{'<|im_end|>'}}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\n' }}{% endif %}"
+)  # fmt: skip
+# OpenGVLab/InternVL*-hf, huggingface/transformers@015d3b27:
+# src/transformers/models/internvl/convert_internvl_weights_to_hf.py; published ones write the
+# token that the processor looks for.
+INTERNVL = (
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n'}}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for content in message['content'] %}{% if content['type'] == 'image' %}"
+    "{{ '<IMG_CONTEXT>\n' }}{% elif content['type'] == 'text' %}{{ content['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}{{'<|im_end|>\n'}}{% endfor %}{% if add_generation_prompt %}"
+    "{{'<|im_start|>assistant\n' }}{% endif %}"
 )
 
 VISION_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
@@ -66,9 +82,7 @@ def tokenizer(*special: str, eos: str = "<|im_end|>", **names: str) -> Any:
 
 def processor_class(name: str) -> Any:
     """The real class, without its video half: that needs torchvision, and no image does."""
-    real = getattr(transformers, name)
-    images = classmethod(lambda cls: ["image_processor", "tokenizer"])
-    return type(name, (real,), {"get_attributes": images})
+    return images_only(getattr(transformers, name))
 
 
 def text(tokens: Any, **more: Any) -> dict[str, Any]:
@@ -107,14 +121,14 @@ def llava() -> tuple[Any, Any]:
 
 
 def llava_next() -> tuple[Any, Any]:
-    tokens = tokenizer("<image>", image_token="<image>")
+    tokens = tokenizer("<image>", "</s>", eos="</s>", image_token="<image>")
     images = transformers.LlavaNextImageProcessorPil(
         size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16},
         image_grid_pinpoints=[[16, 32], [32, 16]],
     )  # fmt: skip
     processor = transformers.LlavaNextProcessor(
         images, tokens, patch_size=4, num_additional_image_tokens=1,
-        vision_feature_select_strategy="default", chat_template=LLAVA,
+        vision_feature_select_strategy="default", chat_template=published("llava_next"),
     )  # fmt: skip
     config = transformers.LlavaNextConfig(
         vision_config=transformers.CLIPVisionConfig(**tower(projection_dim=32)),
@@ -130,14 +144,19 @@ def _qwen_vision(**more: Any) -> dict[str, Any]:
 
 
 def _qwen(
-    family: str, vision: dict[str, Any], patch: int, image_tokens: int = 9, **decoder: Any
+    family: str,
+    vision: dict[str, Any],
+    patch: int,
+    image_tokens: int = 9,
+    template: str = QWEN,
+    **decoder: Any,
 ) -> tuple[Any, Any]:
     tokens = tokenizer(*VISION_TOKENS)
     side = 2 * patch
     images = transformers.Qwen2VLImageProcessorPil(
         min_pixels=side * side, max_pixels=image_tokens * side * side, patch_size=patch
     )
-    processor = processor_class(f"{family}Processor")(images, tokens, chat_template=QWEN)
+    processor = processor_class(f"{family}Processor")(images, tokens, chat_template=template)
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 1, 1]}
     number = tokens.convert_tokens_to_ids
     config = getattr(transformers, f"{family}Config")(
@@ -162,16 +181,17 @@ def qwen3_vl() -> tuple[Any, Any]:
     vision = _qwen_vision(
         out_hidden_size=32, patch_size=16, deepstack_visual_indexes=[0], num_position_embeddings=16
     )
-    return _qwen("Qwen3VL", vision, 16, head_dim=8)
+    return _qwen("Qwen3VL", vision, 16, template=published("qwen3_vl"), head_dim=8)
 
 
-def _idefics(name: str, image_class: str) -> tuple[Any, Any]:
+def _idefics(name: str, image_class: str, template: str) -> tuple[Any, Any]:
     from transformers.models.smolvlm import processing_smolvlm
 
     # SmolVLM writes the times of video frames with it; images do not need it.
     processing_smolvlm.num2words = processing_smolvlm.num2words or str
     tokens = tokenizer(
-        "<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>",
+        "<|begin_of_text|>", "<fake_token_around_image>", "<image>", "<end_of_utterance>",
+        "<global-img>",
         *(f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4)),
         eos="<end_of_utterance>",
     )  # fmt: skip
@@ -179,11 +199,9 @@ def _idefics(name: str, image_class: str) -> tuple[Any, Any]:
         size={"longest_edge": 32}, max_image_size={"longest_edge": 16}
     )
     video = {"video_processor": None} if name == "SmolVLM" else {}
-    processor = processor_class(f"{name}Processor")(
-        images, tokens, image_seq_len=4, chat_template=IDEFICS, **video
-    )
-    # Read by SmolVLM whatever the conversation holds.
-    processor.video_processor = types.SimpleNamespace(num_frames=8, fps=1, size={})
+    real = getattr(transformers, f"{name}Processor")
+    made = images_only(real) if video else real
+    processor = made(images, tokens, image_seq_len=4, chat_template=template, **video)
     config = getattr(transformers, f"{name}Config")(
         vision_config=tower(), text_config=transformers.LlamaConfig(**text(tokens)),
         image_token_id=tokens.convert_tokens_to_ids("<image>"), scale_factor=2,
@@ -193,11 +211,11 @@ def _idefics(name: str, image_class: str) -> tuple[Any, Any]:
 
 
 def idefics3() -> tuple[Any, Any]:
-    return _idefics("Idefics3", "Idefics3ImageProcessorPil")
+    return _idefics("Idefics3", "Idefics3ImageProcessorPil", published("idefics3"))
 
 
 def smolvlm() -> tuple[Any, Any]:
-    return _idefics("SmolVLM", "SmolVLMImageProcessorPil")
+    return _idefics("SmolVLM", "SmolVLMImageProcessorPil", published("smolvlm"))
 
 
 def gemma3() -> tuple[Any, Any]:
@@ -208,8 +226,9 @@ def gemma3() -> tuple[Any, Any]:
     )  # fmt: skip
     images = transformers.Gemma3ImageProcessorPil(size={"height": 16, "width": 16})
     processor = transformers.Gemma3Processor(
-        images, tokens, chat_template=GEMMA, image_seq_length=4
+        images, tokens, chat_template=published("gemma3"), image_seq_length=4
     )
+    tokens.bos_token = "<bos>"
     config = transformers.Gemma3Config(
         text_config=text(tokens, head_dim=8, sliding_window=64), vision_config=tower(),
         mm_tokens_per_image=4, image_token_id=tokens.image_token_id,
@@ -226,9 +245,8 @@ def internvl() -> tuple[Any, Any]:
     images = transformers.GotOcr2ImageProcessorPil(
         size={"height": 16, "width": 16}, crop_to_patches=True, max_patches=3
     )
-    template = CHATML.replace("IMAGE", "<IMG_CONTEXT>\n")
     processor = processor_class("InternVLProcessor")(
-        images, tokens, None, image_seq_length=4, chat_template=template
+        images, tokens, image_seq_length=4, chat_template=INTERNVL
     )
     config = transformers.InternVLConfig(
         vision_config=transformers.InternVLVisionConfig(**tower()),
@@ -245,8 +263,8 @@ def llava_onevision() -> tuple[Any, Any]:
         size={"height": 16, "width": 16}, image_grid_pinpoints=[[16, 16], [16, 32], [32, 16]]
     )
     processor = processor_class("LlavaOnevisionProcessor")(
-        images, tokens, None, num_image_tokens=16, vision_feature_select_strategy="full",
-        chat_template=CHATML.replace("IMAGE", "<image>"),
+        images, tokens, num_image_tokens=16, vision_feature_select_strategy="full",
+        chat_template=ONEVISION,
     )  # fmt: skip
     config = transformers.LlavaOnevisionConfig(
         vision_config=transformers.SiglipVisionConfig(**tower()),
@@ -278,3 +296,18 @@ def build(family: str, seed: int = 0) -> tuple[Any, Any]:
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.2)
     return model.eval(), processor
+
+
+def save(family: str, folder: Path, seed: int = 0) -> Path:
+    """Write a family's checkpoint as `save_pretrained` does; gives the folder back."""
+    model, processor = build(family, seed)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def as_sampled(text: str) -> str:
+    """A whole conversation's text as sampling writes it, where its template begins a finished turn
+    otherwise than it prompts for one (LLaVA-OneVision)."""
+    before, found, answer = text.rpartition("<|im_start|>assistant \n")
+    return f"{before}<|im_start|>assistant\n{answer}" if found else text

@@ -87,6 +87,39 @@ def image_key(image: Image.Image) -> str:
     return digest(f"{image.mode} {image.size}".encode() + image.tobytes())
 
 
+def context_length(config: Any) -> int | None:
+    """Tokens that a model of this configuration reads; None where it does not say.
+
+    YaRN's factor counts from the length that it was trained on (transformers,
+    `modeling_rope_utils.py`), which Qwen's configurations leave in `max_position_embeddings`.
+    """
+    text = config.get_text_config()
+    most: int | None = getattr(text, "max_position_embeddings", None)
+    rope = getattr(text, "rope_parameters", None) or {}
+    original = rope.get("original_max_position_embeddings")
+    if most is not None and original and rope.get("rope_type") == "yarn":
+        return max(most, int(original * rope["factor"]))
+    return most
+
+
+def check_room(
+    config: Any, prompts: Sequence[Prompt], more: Sequence[int], names: Sequence[str]
+) -> None:
+    """Refuse prompts that are too long with so many tokens behind them: nothing is ever cut.
+
+    Raises EncodingError, which begins with the prompt's name.
+    """
+    most = context_length(config)
+    for prompt, count, name in zip(prompts, more, names, strict=True):
+        if most is not None and len(prompt.ids) + count > most:
+            shown = f" with {len(prompt.images)} images" if prompt.images else ""
+            raise EncodingError(
+                f"{name}: {len(prompt.ids)} tokens of prompt{shown} and {count} of answer are more "
+                f"than the {most} that the model reads, and nothing is cut: leave it out, or make "
+                "its images smaller (--max-pixels, where the processor takes it)"
+            )
+
+
 def stack_vision(examples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The vision inputs of several prompts as one batch, in their order.
 
@@ -473,14 +506,15 @@ class Encoder:
             rest = whole[len(prompt) :]
         else:
             # Templates of thinking models open a thought in the generation prompt that they do not
-            # write in a finished turn. The answer is then what follows their common part, if the
-            # answer's text begins right there.
+            # write in a finished turn; LLaVA-OneVision's writes "assistant \n" in a finished turn
+            # and prompts with "assistant\n". The answer is then what follows their common part and
+            # blanks, which the prompt has in its own way, if the answer's text begins right there.
             common = sum(1 for _ in itertools.takewhile(bool, map(str.__eq__, prompt, whole)))
-            rest = whole[common:]
-            if not content.strip() or not rest.lstrip().startswith(content.strip()):
+            rest = whole[common:].lstrip()
+            if not content.strip() or not rest.startswith(content.strip()):
                 raise EncodingError(
                     "the chat template writes a finished turn otherwise than its generation prompt "
-                    f"begins one: {prompt[common:][:40]!r} against {rest[:40]!r}"
+                    f"begins one: {prompt[common:][:40]!r} against {whole[common:][:40]!r}"
                 )
         if content.strip() not in rest:
             raise EncodingError(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from reference_impls.core.model.encode import Encoder, Messages
+from reference_impls.core.model.encode import Encoder, Messages, check_room
 
 
 @torch.no_grad()
@@ -32,7 +32,8 @@ def generate(
 
     Prompts are read in batches of like length and answered in the order they were given in. The
     global random state and the model's mode are left as they were, so that sampling an answer does
-    not change a run. Raises EncodingError for a prompt that cannot become tokens.
+    not change a run. Raises EncodingError for a prompt that cannot become tokens, or is longer,
+    with what is to be written, than the model reads.
     """
     if len(prompts) != len(images):
         raise ValueError(f"{len(prompts)} prompts, but images for {len(images)}")
@@ -49,6 +50,8 @@ def generate(
         if text:
             heads[number] = encoder.opening(prompts[number], images[number], text)
             encoded[number] = encoded[number].followed_by(heads[number])
+    names = [f"prompt {number}" for number in range(len(encoded))]
+    check_room(model.config, encoded, [max_new_tokens] * len(encoded), names)
     order = sorted(range(len(encoded)), key=lambda number: len(encoded[number].ids))
     options = _options(model, encoder, max_new_tokens, temperature)
     done = 0

@@ -1,67 +1,203 @@
-"""Loading of models and processors, from a folder or a hub."""
+"""Loading of models and processors, from a folder or a hub.
+
+What a checkpoint needs beside torch and transformers is said by name before its weights are read.
+"""
 
 from __future__ import annotations
 
+import types
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils.import_utils import is_torchvision_available
+
+ADAPTER = "adapter_config.json"
+"""What peft writes beside the weights of an adapter."""
 
 
-def images_only(name: str) -> Any:
-    """The processor class of that name (`Qwen2_5_VLProcessor`) without its video half.
+class CannotLoad(ValueError):
+    """A checkpoint that cannot be used as it is asked for. The text is one line that says why."""
 
-    The video half of Qwen's processors needs torchvision; the image half does not, and is all that
-    images need. Saved files name the real class.
+
+@dataclass(frozen=True)
+class PixelLimits:
+    """Bounds of an image's height x width after resizing; None leaves the checkpoint's own."""
+
+    least: int | None = None
+    most: int | None = None
+
+    def apply(self, processor: Any) -> None:
+        """Set them in a processor.
+
+        Raises CannotLoad where its images have no such bounds, or where the lower one would be
+        above the upper one.
+        """
+        if self.least is None and self.most is None:
+            return
+        option = "--max-pixels" if self.most is not None else "--min-pixels"
+        images = processor.image_processor
+        if "max_pixels" not in getattr(images.valid_kwargs, "__annotations__", {}):
+            raise CannotLoad(
+                f"{option}: {type(processor).__name__} does not size images by their pixels "
+                f"(its size is {dict(images.size)}); processors of the Qwen-VL family do"
+            )
+        # The names are historical: transformers keeps the bounds of pixels under those of edges
+        # (models/qwen2_vl/image_processing_pil_qwen2_vl.py, `__init__`).
+        size = dict(images.size)
+        if self.least is not None:
+            size["shortest_edge"] = self.least
+        if self.most is not None:
+            size["longest_edge"] = self.most
+        if size["shortest_edge"] > size["longest_edge"]:
+            raise CannotLoad(
+                f"{option}: images would have at least {size['shortest_edge']} and at most "
+                f"{size['longest_edge']} pixels"
+            )
+        images.size = type(images.size)(**size)
+
+
+NO_LIMITS = PixelLimits()
+
+
+def images_only(real: Any) -> Any:
+    """A processor class without its video half, which needs torchvision; images do not.
+
+    Files that it writes name the real class.
     """
-    import transformers
+    attributes = list(real.get_attributes())
+    place = attributes.index("video_processor")
 
-    real = getattr(transformers, name)
+    class ImagesOnly(real):  # type: ignore[misc]
+        # SmolVLM's reads its sampling of frames whatever a conversation holds.
+        video_processor = types.SimpleNamespace(num_frames=None, fps=None, size=None)
 
-    def start(
-        self: Any,
-        image_processor: Any = None,
-        tokenizer: Any = None,
-        chat_template: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        self.video_token_id = tokenizer.convert_tokens_to_ids(self.video_token)
-        super(real, self).__init__(image_processor, tokenizer, chat_template=chat_template)
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            return [name for name in attributes if name != "video_processor"]
 
-    return type(name, (real,), {"__init__": start})
+        @classmethod
+        def _get_arguments_from_pretrained(cls, *given: Any, **named: Any) -> list[Any]:
+            found: list[Any] = super()._get_arguments_from_pretrained(*given, **named)
+            return [*found[:place], None, *found[place:]]
+
+    ImagesOnly.__name__ = ImagesOnly.__qualname__ = real.__name__
+    return ImagesOnly
 
 
-def load_processor(path: str) -> Any:
-    """The checkpoint's own processor; where only its video half cannot be had, the image half."""
+def load_processor(path: str, limits: PixelLimits = NO_LIMITS) -> Any:
+    """The checkpoint's own processor; where torchvision is missing, without its video half.
+
+    Raises CannotLoad, which names the package, where one is missing that images need.
+    """
+    from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+
+    kind: Any = AutoProcessor
     try:
-        return AutoProcessor.from_pretrained(path)
-    except (ImportError, OSError, ValueError) as error:
-        if not any(word in str(error).lower() for word in ("torchvision", "video processor")):
+        # Without a word on it, transformers would ask at the terminal whether to run foreign code.
+        config = AutoConfig.from_pretrained(base_of(path), trust_remote_code=False)
+        real = PROCESSOR_MAPPING.get(type(config), None)
+        if not is_torchvision_available() and "video_processor" in _attributes(real):
+            kind = images_only(real)
+        processor = kind.from_pretrained(path, trust_remote_code=False)
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
             raise
-        from transformers import AutoConfig, AutoTokenizer, Qwen2VLImageProcessorPil
-
-        kinds = {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor"}
-        kind = kinds.get(AutoConfig.from_pretrained(path).model_type)
-        if kind is None:
+        raise CannotLoad(
+            f"{path} brings code of its own, which is not run: take the checkpoint in the format "
+            "of transformers (of InternVL, those whose names end in -hf)"
+        ) from error
+    except ImportError as error:
+        name = getattr(kind, "__name__", "the processor")
+        needed = [each for each in ("torchvision", "num2words") if each in str(error)]
+        if not needed:
             raise
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        images = Qwen2VLImageProcessorPil.from_pretrained(path)
-        return images_only(kind)(images, tokenizer, tokenizer.chat_template)
+        raise CannotLoad(
+            f"{path}: {name} needs {needed[0]}, which is not installed: pip install {needed[0]}"
+        ) from error
+    if not hasattr(processor, "image_processor"):
+        raise CannotLoad(f"{path}: {type(processor).__name__} reads no images")
+    if not (processor.chat_template or getattr(processor.tokenizer, "chat_template", None)):
+        raise CannotLoad(
+            f"{path}: its processor has no chat template (chat_template.jinja), which says how a "
+            "conversation becomes text; a base model has none"
+        )
+    limits.apply(processor)
+    return processor
 
 
-def load(path: str | Path, device: str = "cpu", dtype: str = "float32") -> tuple[Any, Any]:
+def _attributes(processor: Any) -> list[str]:
+    return [] if processor is None else list(processor.get_attributes())
+
+
+def base_of(path: str) -> str:
+    """The checkpoint that an adapter's folder is of; other paths are their own."""
+    if not (Path(path).expanduser() / ADAPTER).is_file():
+        return path
+    from peft import PeftConfig
+
+    return str(PeftConfig.from_pretrained(path).base_model_name_or_path)
+
+
+def load(
+    path: str | Path,
+    device: str = "cpu",
+    dtype: str = "float32",
+    limits: PixelLimits = NO_LIMITS,
+    in_4bit: bool = False,
+) -> tuple[Any, Any]:
     """(model, processor) of a checkpoint folder or a hub id.
 
+    A folder that holds an adapter gives its model with the adapter merged into the weights.
+    `in_4bit`: linear layers are kept in NF4 with doubly quantised constants, computed with in
+    `dtype` (QLoRA, arXiv:2305.14314, section 3); only an adapter can be trained on them.
     Raises FileNotFoundError for a local path that does not exist, OSError when the hub has no such
-    model or cannot be reached.
+    model or cannot be reached, CannotLoad where it cannot be used as asked.
     """
     text = str(path)
     looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1
     if looks_local and not Path(text).expanduser().is_dir():
         raise FileNotFoundError(f"no model at {text}")
-    processor = load_processor(text)
-    model: Any = AutoModelForImageTextToText.from_pretrained(text, dtype=getattr(torch, dtype))
-    return model.to(device), processor
+    base, options = base_of(text), {"dtype": getattr(torch, dtype)}
+    if in_4bit and base != text:
+        raise CannotLoad(
+            f"{text} is an adapter, which 4-bit weights cannot take in: merge it first, or go on "
+            "without --load-in-4bit"
+        )
+    processor = load_processor(text, limits)
+    if in_4bit:
+        options |= {"quantization_config": four_bits(dtype), "device_map": {"": device}}
+    model: Any = AutoModelForImageTextToText.from_pretrained(base, **options)
+    if base != text:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, text).merge_and_unload()
+    return (model if in_4bit else model.to(device)), processor
+
+
+def four_bits(dtype: str) -> Any:
+    """How weights are kept in 4 bits. Raises CannotLoad where bitsandbytes or CUDA is absent."""
+    missing = cannot_quantise()
+    if missing:
+        raise CannotLoad(f"4-bit weights need {missing}")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+
+
+def cannot_quantise() -> str:
+    """What 4-bit weights lack here; "" where they can be had."""
+    from transformers.utils.import_utils import is_bitsandbytes_available
+
+    if not torch.cuda.is_available():
+        return "a CUDA device, and this torch sees none"
+    if not is_bitsandbytes_available():
+        return "bitsandbytes, which is not installed: pip install bitsandbytes"
+    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from accelerate.accelerator import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer
 
-from reference_impls.core.processes import world_size
+from reference_impls.core.processes import main_process, world_size
 from reference_impls.core.settings import TrainSettings
 from reference_impls.core.train.callbacks import MetricsFile, Progress, StopOnSignal
-from reference_impls.core.train.checkpoints import mark_complete, read_json, saving
+from reference_impls.core.train.checkpoints import mark_complete, read_json, saving, write_json
 
 SAVES = 4
 """Checkpoints that are written in one training, evenly spaced."""
@@ -70,8 +71,12 @@ def arguments(settings: TrainSettings, output: Path, rows_per_unit: int = 1) -> 
         "save_strategy": "steps",
         "save_steps": max(1, (settings.steps or 200) // SAVES),
         "save_total_limit": 2,  # the one before stays until the newest is whole
-        "report_to": "none",
+        "report_to": settings.log_to,
+        "run_name": str(output),
         "gradient_checkpointing": settings.gradient_checkpointing,
+        # Runs layers again with the gradient's own graph: inputs need no gradient, so that it works
+        # above a frozen vision tower and below an adapter.
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "disable_tqdm": True,
     }
 
@@ -145,8 +150,11 @@ class Checkpoints(Trainer):
 def watch(trainer: Trainer, output: Path, label: str, every: int = 1) -> StopOnSignal:
     """Add progress, the file of metrics and the way to stop to a trainer; gives the latter.
 
-    A run can go on from each so many steps.
+    A run can go on from each so many steps. What trains is written into `weights.json`.
     """
+    if main_process():
+        assert isinstance(trainer.model, nn.Module)
+        write_json(output / "weights.json", asdict(weights_of(trainer.model)))
     trainer.remove_callback(PrinterCallback)  # stdout is for results
     stop = StopOnSignal(every)
     for callback in (MetricsFile(output / "metrics.jsonl"), Progress(label), stop):
@@ -154,19 +162,124 @@ def watch(trainer: Trainer, output: Path, label: str, every: int = 1) -> StopOnS
     return stop
 
 
-VISION_TOWER = ("vision_tower", "visual", "vision_model", "vision_encoder")
+VISION_TOWER = frozenset({"vision_tower", "visual", "vision_model", "vision_encoder"})
 """Names that transformers' models give the part that sees."""
+PROJECTOR = frozenset({
+    "multi_modal_projector", "merger", "deepstack_merger_list", "connector", "image_newline",
+})  # fmt: skip
+"""Names of what turns its features into the language model's; Qwen's stands inside the tower."""
+
+
+def part_of(name: str) -> str:
+    """The part of a model that a parameter or module of that name belongs to."""
+    names = set(name.split("."))
+    if any(each.startswith("lora_") for each in names):
+        return "adapter"
+    if names & PROJECTOR:
+        return "projector"
+    if names & VISION_TOWER:
+        return "vision tower"
+    return "head" if name.startswith("head.") else "language model"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How many weights train and how many do not, by part; and the adapter, where there is one."""
+
+    trained: dict[str, int]
+    frozen: dict[str, int]
+    adapter: dict[str, Any] | None = None
+
+    def line(self) -> str:
+        """What a run prints."""
+        said = f"trains {_counted(self.trained)}"
+        if self.adapter is not None:
+            kinds = dict.fromkeys(name.rpartition(".")[2] for name in self.adapter["targets"])
+            said += (
+                f" (rank {self.adapter['rank']}, alpha {self.adapter['alpha']}, on "
+                f"{len(self.adapter['targets'])} layers: {', '.join(sorted(kinds))})"
+            )
+        return f"{said}; frozen: {_counted(self.frozen)}" if self.frozen else said
+
+
+def _counted(parts: Mapping[str, int]) -> str:
+    total = sum(parts.values())
+    inside = ", ".join(f"{name} {_short(count)}" for name, count in parts.items())
+    return f"{_short(total)} weights ({inside})" if len(parts) > 1 else inside or "nothing"
+
+
+def _short(count: int) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}"
+    return str(count)
+
+
+def weights_of(model: nn.Module) -> Weights:
+    """What of a model trains as it is now."""
+    trained: dict[str, int] = {}
+    frozen: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        kind = trained if parameter.requires_grad else frozen
+        # Two weights of 4 bits are kept in one number of 8.
+        packed = 2 if type(parameter).__name__ == "Params4bit" else 1
+        kind[part_of(name)] = kind.get(part_of(name), 0) + packed * parameter.numel()
+    configs = [each for module in model.modules() for each in _adapters(module)]
+    adapter = None
+    if configs:
+        # The configuration itself may hold suffixes in place of names.
+        names = {n.partition(".lora_")[0] for n, _ in model.named_parameters() if ".lora_" in n}
+        targets = sorted(name.removeprefix("base_model.model.") for name in names)
+        adapter = {"rank": configs[0].r, "alpha": configs[0].lora_alpha, "targets": targets}
+    return Weights(trained, frozen, adapter)
+
+
+def _adapters(module: nn.Module) -> list[Any]:
+    found = getattr(module, "peft_config", None)
+    return list(found.values()) if isinstance(found, dict) else []
+
+
+def adapted_layers(model: PreTrainedModel, settings: TrainSettings) -> list[str]:
+    """Names of the linear layers that get an adapter.
+
+    `all` are those of the language model but its output layer, as in QLoRA (arXiv:2305.14314,
+    section 4) and in mDPO (luka-group/mDPO@ec316ce8:bunny/run_mdpo_bunny.py, which leaves out
+    projector and vision tower); with `train_vision` those of the tower and the projector, too.
+    Names that are given are looked for there, and in the projector. Raises ValueError for a name
+    that no layer has, and says which there are.
+    """
+    output = model.get_output_embeddings()
+    layers = {
+        name: part_of(name)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not output
+    }
+    everything = settings.lora_targets == "all"
+    searched = {"language model"} if everything else {"language model", "projector"}
+    searched |= {"vision tower", "projector"} if settings.train_vision else set()
+    within = [name for name, part in layers.items() if part in searched]
+    if everything:
+        return within
+    wanted = [name.strip() for name in settings.lora_targets.split(",") if name.strip()]
+    there = {name.rpartition(".")[2] for name in within}
+    unknown = [name for name in wanted if name not in there]
+    if unknown or not wanted:
+        raise ValueError(
+            f"--lora-targets: {type(model).__name__} has no linear layer "
+            f"'{unknown[0] if unknown else settings.lora_targets}'; there are "
+            + ", ".join(sorted(there))
+        )
+    return [name for name in within if name.rpartition(".")[2] in wanted]
 
 
 def make_trainable(model: PreTrainedModel, settings: TrainSettings) -> nn.Module:
-    """The model as it is trained: with an adapter or whole, its vision tower frozen or not.
+    """The model as it is trained: with an adapter, or whole but for its vision tower.
 
-    LoRA goes on the linear layers of the language model, with alpha twice the rank.
+    Dropout is off: policy and reference are compared by their log-probabilities.
     """
-    if not settings.train_vision or settings.lora_rank:
-        for name, parameter in model.named_parameters():
-            if any(part in VISION_TOWER for part in name.split(".")):
-                parameter.requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if not settings.train_vision and part_of(name) == "vision tower":
+            parameter.requires_grad_(False)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -174,20 +287,16 @@ def make_trainable(model: PreTrainedModel, settings: TrainSettings) -> nn.Module
         model.config.use_cache = False
     if not settings.lora_rank:
         return model
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
-    rank = settings.lora_rank
-    targets = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-        and "language_model" in name
-        and not any(part in VISION_TOWER for part in name.split("."))
-    ]
-    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets))
-    if settings.gradient_checkpointing:
-        model.enable_input_require_grads()
-    return adapted
+    targets = adapted_layers(model, settings)
+    if settings.load_in_4bit:
+        # Layers that are not quantised go to float32; checkpointing is the Trainer's.
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    adapter = LoraConfig(
+        r=settings.lora_rank, lora_alpha=settings.adapter_alpha, target_modules=targets
+    )
+    return get_peft_model(model, adapter)
 
 
 def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:

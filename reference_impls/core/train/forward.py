@@ -38,7 +38,13 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from reference_impls.core.method import Answer, Row, View, Views, resolve_views
-from reference_impls.core.model.encode import Encoder, Prompt, digest, stack_vision
+from reference_impls.core.model.encode import (
+    Encoder,
+    Prompt,
+    check_room,
+    digest,
+    stack_vision,
+)  # fmt: skip
 from reference_impls.core.train.layout import (
     PADDING,
     PROMPT,
@@ -338,7 +344,9 @@ class Scorer:
         pixels: by view, pixel values that take the place of its own, shaped as in `model_inputs`.
         distributions: views whose distributions over the vocabulary another model is compared
         with: hand the result's `distributions` to that model's call as `kl_from`.
+        Raises EncodingError, which names the row, where one is longer than the model reads.
         """
+        check_fits(bare(model), batch)
         layout = self.layout(model, batch).name
         return self._score(model, batch, layout, pixels or {}, distributions, kl_from)
 
@@ -349,9 +357,12 @@ class Scorer:
         known = self.layouts.get(model.training)
         if known is None:
             known = self._choose(model, batch)
+            told = {each.reason for each in self.layouts.values()}
             self.layouts[model.training] = known
-            if known.reason:
+            if known.reason and known.reason not in told:
                 logger.warning("each answer is scored with a prompt of its own: %s", known.reason)
+            elif not told:
+                logger.info("answers to a prompt are scored in one pass, as checked on two rows")
         return known
 
     def _choose(self, model: nn.Module, batch: ViewBatch) -> Layout:
@@ -528,6 +539,7 @@ class Scorer:
         """By view (B, T, d): what the output layer is given after reading each answer token, 0
         where the mask is 0. In the plain layout, with gradient; the output layer is not run."""
         inner = bare(model)
+        check_fits(inner, batch)
         device = next(inner.parameters()).device
         sequences = self._lay_out(batch, "plain", {})
         # An answer's tokens stand behind the ones that predict them.
@@ -589,6 +601,20 @@ class Scorer:
 
 
 # --- parts of a call -----------------------------------------------------------------------------
+
+
+def check_fits(inner: Any, batch: ViewBatch) -> None:
+    """Refuse a batch of which a row is longer than the model reads: nothing is ever cut.
+
+    Raises EncodingError."""
+    for view in batch.views:
+        name = view.name
+        check_room(
+            inner.config,
+            batch.prompts[name],
+            [len(answer.ids) for answer in batch.answers[name]],
+            [f"row {number}, view '{name}'" for number in batch.numbers],
+        )
 
 
 def answer_text(response: Any) -> str:

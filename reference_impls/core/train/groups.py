@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from reference_impls.core.data.rows import said
 from reference_impls.core.method import GroupStage, Row, View
-from reference_impls.core.model.encode import Encoder
+from reference_impls.core.model.encode import Encoder, check_room
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.settings import TrainSettings
 from reference_impls.core.train import common, forward
@@ -154,6 +154,9 @@ class GroupTrainer(common.Checkpoints):
         # A stream of its own for each process and step: a resumed run draws the same answers.
         policy.draws = self.state.global_step * self.accelerator.num_processes
         policy.draws += self.accelerator.process_index
+        asked = self.scorer.encoder.prompts([(row["prompt"], row["images"]) for row in rows])
+        room = [self.settings.max_new_tokens] * len(rows)
+        check_room(model.config, asked, room, [f"row {number}" for number in prompts])
         answers = policy.answer(
             [row["prompt"] for row in repeated],
             [row["images"] for row in repeated],
