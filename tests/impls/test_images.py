@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from reference_impls.core.data.images import ImageProblem, opened
+from reference_impls.core.data.images import ImageProblem, look, opened
 
 SIDE = 24
 FIGURE, GROUND = (SIDE // 2, SIDE // 2), (1, 1)
@@ -103,8 +103,18 @@ def test_numbers_with_a_point_are_scaled(levels, white):
 
 def test_pixels_that_are_no_numbers_are_refused():
     image = Image.fromarray(np.array([[0.0, float("nan")]], dtype=np.float32))
-    with pytest.raises(ImageProblem, match=r"not finite numbers; save it as PNG or JPEG"):
-        opened(stored(image, "TIFF"))
+    for read in (opened, look):
+        with pytest.raises(ImageProblem, match=r"not finite numbers; save it as PNG or JPEG"):
+            read(stored(image, "TIFF"))
+
+
+def test_a_look_knows_a_picture_again(tmp_path):
+    file = stored(drawn("RGB", "red"), "JPEG")
+    (tmp_path / "a").write_bytes(file)
+    assert look("a", tmp_path) == look(file)
+    assert look(stored(drawn("RGB", "red", "white"), "JPEG")).digest != look(file).digest
+    assert look(file).size == (SIDE, SIDE)
+    assert look(drawn("L", 200)).frames == 1
 
 
 def test_a_deep_grey_level_that_means_transparent():
@@ -128,6 +138,7 @@ def test_a_photo_is_turned_upright(orientation):
     exif[0x0112] = orientation
     seen = opened(stored(raw, "JPEG", exif=exif, quality=95))
     assert seen.size == (40, 20)
+    assert look(stored(raw, "JPEG", exif=exif)).size == (40, 20)
     assert seen.getpixel((3, 3))[1] < 60
     assert min(seen.getpixel((36, 3))[1], seen.getpixel((3, 16))[1]) > 200
     assert opened(seen).getpixel((3, 3)) == seen.getpixel((3, 3)), "it is turned once"
@@ -156,6 +167,7 @@ def test_of_an_animation_the_first_frame_is_read_and_that_is_said():
     file = stored(frames[0], "GIF", save_all=True, append_images=frames[1:])
     notes: list[str] = []
     assert opened({"bytes": file, "path": "a.gif"}, note=notes.append).getpixel((0, 0))[0] == 255
+    assert look(file).frames == 3
     assert notes == ["'a.gif' has 3 frames; the first one is read"]
 
 
@@ -192,6 +204,8 @@ def test_a_file_that_ends_too_early_is_an_error(tmp_path, kind, said):
     (tmp_path / "x").write_bytes(whole[: len(whole) * 2 // 3])
     with pytest.raises(ImageProblem, match=rf"^'x' is ({said}).*leave the row out$"):
         opened("x", tmp_path)
+    with pytest.raises(ImageProblem, match=rf"^'x' is ({said}).*leave the row out$"):
+        look("x", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,28 +49,83 @@ def opened(
     hub stores them, or a PIL image. note: told in one line what was left out, such as further
     frames. Raises ImageProblem.
     """
-    name = name_of(source)
-    content = content_of(source, root)
-    with warnings.catch_warnings():
-        # Of a broken EXIF block, for example, which no viewer minds.
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        try:
-            if not isinstance(content, Image.Image):
-                content = Image.open(io.BytesIO(content))
-            content.load()
-        except MemoryError:
-            raise
-        except Exception as error:  # decoders of some thirty formats raise whatever they like
-            raise ImageProblem(_unreadable(name, error)) from error
-        if note is not None and (frames := frames_of(content)) > 1:
+    name, content = name_of(source), content_of(source, root)
+    with _quiet():
+        image = _started(name, content)
+        _finish(name, image)
+        if note is not None and (frames := frames_of(image)) > 1:
             note(f"{name} has {frames} frames; the first one is read")
-        try:
-            return as_seen(content)
-        except ValueError as error:
-            raise ImageProblem(
-                f"{name}: colours of the kind {content.mode} cannot be read: {error}; save it as "
-                "PNG or JPEG"
-            ) from error
+        return _converted(name, image)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a picture without keeping it.
+
+    size: (width, height) once it is upright. digest: of its file; equal within a process only.
+    """
+
+    size: tuple[int, int]
+    frames: int
+    digest: int
+
+
+def look(source: Any, root: Path | str = ".") -> Look:
+    """Whether a picture can be opened, and what there is to know of it.
+
+    The whole file is decoded, as `opened` does; a JPEG at an eighth of its size, which takes a
+    third of the time. Raises ImageProblem where `opened` does.
+    """
+    name, content = name_of(source), content_of(source, root)
+    with _quiet():
+        image = _started(name, content)
+        width, height = image.size
+        if isinstance(content, bytes):
+            image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))
+        _finish(name, image)
+        if image.mode not in ("RGB", "L"):
+            _converted(name, image)
+        size = (height, width) if orientation(image) >= 5 else (width, height)
+        held = content if isinstance(content, bytes) else content.tobytes()
+        return Look(size, frames_of(image), hash(held))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Pillow warns of what no viewer minds, such as a broken block of EXIF."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _started(name: str, content: bytes | Image.Image) -> Image.Image:
+    """A picture whose header is read."""
+    if isinstance(content, Image.Image):
+        return content
+    try:
+        return Image.open(io.BytesIO(content))
+    except Exception as error:  # decoders of some thirty formats raise whatever they like
+        raise ImageProblem(_unreadable(name, error)) from error
+
+
+def _finish(name: str, image: Image.Image) -> None:
+    """Decode the rest of a picture."""
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
+        raise ImageProblem(_unreadable(name, error)) from error
+
+
+def _converted(name: str, image: Image.Image) -> Image.Image:
+    try:
+        return as_seen(image)
+    except ValueError as error:
+        raise ImageProblem(
+            f"{name}: colours of the kind {image.mode} cannot be read: {error}; save it as PNG or "
+            "JPEG"
+        ) from error
 
 
 def name_of(source: Any) -> str:
