@@ -163,9 +163,10 @@ def content_of(source: Any, root: Path | str = ".") -> bytes | Image.Image:
     try:
         content = (Path(root).expanduser() / source).read_bytes()
     except FileNotFoundError:
+        where = "" if Path(source).is_absolute() or str(root) == "." else f" in {root}"
         raise ImageProblem(
-            f"there is no file {name} in {root}; name the folder of the images (--image-root), "
-            "or leave the row out"
+            f"there is no file {name}{where}; name the folder of the images (--image-root), or "
+            "leave the row out"
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

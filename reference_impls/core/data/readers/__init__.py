@@ -20,6 +20,7 @@ Layouts and their sources are in `layouts`; which files of a folder are read, in
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from array import array
 from collections import Counter
@@ -114,7 +115,7 @@ class Records:
         """One record, read."""
         try:
             column, sources, video = sources_of(record, self._layout_for(table, record))
-            at = replace(place, column=column)
+            at = Place(place.file, place.row, column)
             pictures = self._pictures(sources, video, self.tables[table].roots, at)
             media = Media(len(pictures), video)
             return Item(place, tuple(self._read(table, record, pictures, media)))
@@ -197,10 +198,11 @@ def found_file(source: str | tuple[str, ...], roots: tuple[Path, ...], column: s
     names = (source,) if isinstance(source, str) else source
     if "://" in names[0]:
         raise CellError(column, f"'{names[0]}' is an address; download it and write the path")
-    places = [root / name for name in names for root in roots or (Path(),)]
-    for path in places:
-        if path.is_file():
-            return path
+    for name in names:
+        for root in roots or (Path(),):
+            path = os.path.join(root, name)
+            if os.path.isfile(path):
+                return Path(path)
     raise CellError(
         column,
         f"there is no file '{names[0]}' in {' or '.join(str(root) for root in roots) or '.'}; "

@@ -251,12 +251,9 @@ def split_of(file: Path) -> str:
     return ""
 
 
-def chosen_files(folder: Path, split: str | None) -> list[Path]:
-    """Data files of a folder: those of one split and of one kind.
-
-    Without `split` those named train, or all where none is named. Raises DataError where that
-    leaves a choice."""
-    files = sorted(
+def data_files(folder: Path) -> list[Path]:
+    """Files of the kinds that are read, in a folder and below it, but for hidden ones."""
+    return sorted(
         file
         for file in folder.rglob("*")
         if file.suffix.lower() in KINDS
@@ -264,6 +261,14 @@ def chosen_files(folder: Path, split: str | None) -> list[Path]:
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
+
+
+def chosen_files(folder: Path, split: str | None) -> list[Path]:
+    """Data files of a folder: those of one split and of one kind.
+
+    Without `split` those named train, or all where none is named. Raises DataError where that
+    leaves a choice."""
+    files = data_files(folder)
     if not files:
         raise DataError(f"{folder} holds no file of the kinds {', '.join(KINDS)}")
     by_split: dict[str, list[Path]] = {}
@@ -297,6 +302,29 @@ def chosen_files(folder: Path, split: str | None) -> list[Path]:
 
 def _shown(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
+
+
+def splits_of(name: str) -> list[str]:
+    """The splits that a folder or a data set of the hub is told to have, by name; none of a file.
+
+    Raises DataError where the hub cannot be asked.
+    """
+    path = Path(name).expanduser()
+    if path.is_file() or (path / "state.json").exists():
+        return []
+    if (path / META).is_file() and mmpr_tables(path / META, None):
+        return []
+    if (path / "dataset_dict.json").exists():
+        return sorted(json.loads((path / "dataset_dict.json").read_bytes())["splits"])
+    if path.is_dir():
+        return sorted({split_of(file.relative_to(path)) for file in data_files(path)} - {""})
+    from datasets.inspect import get_dataset_split_names
+
+    repo, _, configuration = name.partition(":")
+    try:
+        return sorted(get_dataset_split_names(repo, configuration or None))
+    except Exception as error:  # as `_loaded`
+        raise DataError(f"{name}: its splits cannot be listed: {_line(error)}") from None
 
 
 def tables_of(
