@@ -71,6 +71,7 @@ STOPS = {
     "no such file": (pair("none.png"), "column 'image': there is no file 'none.png'"),
     "marks": (pair(question="<image><image> What?"), "column 'question': <image> stands 2 times"),
     "margin": (pair(margin=None), "column 'margin': the cell is null"),
+    "half a character": (pair(chosen="a \udc00 b"), "column 'chosen': holds half of a character"),
     "cut": (pair("cut.png"), "cut.png' is truncated"),
 }
 
@@ -205,6 +206,16 @@ def test_methods_with_columns_of_their_own(folder):
     assert "no known layout" in found(check_data(str(folder)))["unreadable"][1][0]
 
 
+def test_a_list_without_rows(folder):
+    (folder / "train.json").write_text("[]")
+    assert found(check_data(str(folder))) == {"nothing-left": (1, [f"{folder} holds no rows"])}
+
+
+def test_letters_that_are_written_as_escapes_are_no_problem(folder):
+    result = check_data(str(write(folder, pair(chosen="\u00e9 \U0001f600"))))
+    assert result["ok"] and result["answers"]["chosen_characters"] == 3
+
+
 def test_the_first_rows(folder):
     write(folder, pair(), pair("b.png"), pair("none.png"))
     assert check_data(str(folder), limit=2)["rows"]["read"] == 2
@@ -328,6 +339,16 @@ def test_tokens_are_those_of_a_run(family):
             assert limit is None or (count > limit) == (right > limit)
 
 
+def test_a_row_that_a_processor_refuses_does_not_hide_the_others():
+    """Qwen's processor takes no image that is 200 times as wide as high."""
+    words = [Asked([{"role": "user", "content": f"{n}?"}], (), ("a",)) for n in range(5)]
+    wide = Asked([{"role": "user", "content": "x"}], ((3000, 2),), ("a",))
+    lengths = Lengths(tiny_models.build("qwen2_5_vl")[1], 100)
+    taken = lengths.of([*words[:3], wide, *words[3:]])
+    assert "aspect ratio" in str(taken.pop(3))
+    assert taken == lengths.of(words)
+
+
 def test_rows_that_are_too_long_for_a_model(folder, tiny_base):
     words = "there is a red circle "
     write(folder, pair(), pair("b.png", chosen=words * 2000), pair(None, "a red circle"))
@@ -380,6 +401,7 @@ def test_json_is_stable_and_counts(mm):
 @pytest.mark.parametrize(
     ("args", "status", "said"),
     [
+        ([""], 2, "PATH: there is nothing at ''"),
         (["nowhere"], 2, "PATH: there is nothing at 'nowhere'"),
         (["tests/data/example_pairs", "--model", "./none"], 2, "--model: there is nothing at"),
         (["tests/data/example_pairs", "--method", "dpoo"], 2, "no method is called 'dpoo'"),

@@ -416,7 +416,7 @@ class Pass:
         if self.tokens is not None:
             self.tokens.count()
         if not self.kept:
-            self.findings.add("nothing-left", name)
+            self.findings.add("nothing-left", name if self.read else f"{name} holds no rows")
         self.known.report_repeats(self.findings)
         apart = abs(self.lengths.auc() - 0.5)
         if self.lengths.pairs >= PAIRS_FOR_BIAS and apart >= BIAS:

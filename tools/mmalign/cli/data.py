@@ -96,7 +96,7 @@ def check(
 def _there(name: str) -> bool:
     """Whether a path exists, or may be the id of something on the hub: `owner/name`."""
     looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
-    return not looks_local or Path(name).expanduser().exists()
+    return bool(name) and (not looks_local or Path(name).expanduser().exists())
 
 
 class Progress:

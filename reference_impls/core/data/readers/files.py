@@ -29,6 +29,8 @@ SPLITS = {
     "dev": "validation",
 }  # fmt: skip
 """Words in names of files and folders that name a split, as `datasets` reads them."""
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""How JSON writes a half of a character beyond U+FFFF; Python takes one without the other."""
 WINDOW = 1 << 20
 BATCH = 256
 
@@ -113,6 +115,11 @@ def decoded(text: bytes) -> Record | CellError:
     if not isinstance(value, dict):
         kind = type(value).__name__
         return CellError("", f'the row is a {kind}; write an object, {{"column": value, ...}}')
+    if SURROGATE.search(text):
+        for column, cell in value.items():
+            if re.search("[\ud800-\udfff]", f"{column}{json.dumps(cell, ensure_ascii=False)}"):
+                return CellError(column, "holds half of a character (a lone surrogate, \\ud800 to "
+                                         "\\udfff); write both halves or none")  # fmt: skip
     return Record(value)
 
 
