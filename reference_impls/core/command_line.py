@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reference_impls.core.annotating import annotated, annotator_options, questions
+from reference_impls.core.annotating import check as check_annotator
 from reference_impls.core.method import METHODS, ContractError, Script, load_script, script_names
 from reference_impls.core.processes import FailedInMain, by_main, join, main_process
 
@@ -122,6 +124,7 @@ def run(method: str, arguments: list[str]) -> int:
     help="Folder that image paths of --dataset start from.  [default: its own]",
 )
 @click.option("--limit", type=click.IntRange(2), help="Read the first so many rows of --dataset.")
+@annotator_options
 @click.option("--device", help="cpu, cuda or mps.  [default: cpu]")
 @click.option(
     "--dtype",
@@ -207,22 +210,28 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     output = options["output"] or Path("runs") / f"{method.record}-seed{options['seed']}"
     from reference_impls.core.data.readers.cells import DataError
 
-    rows = None
+    annotator = check_annotator(options, script, cfg)
+    rows = unjudged = None
     if options["dataset"]:
         from reference_impls.core.data.readers import read_rows
 
         try:
-            rows = read_rows(
-                options["dataset"], method.last, split=options["split"],
-                image_root=options["image_root"], limit=options["limit"],
-            )  # fmt: skip
+            if annotator is not None:
+                unjudged = questions(options)
+            else:
+                rows = read_rows(
+                    options["dataset"], method.last, split=options["split"],
+                    image_root=options["image_root"], limit=options["limit"],
+                )  # fmt: skip
         except DataError as error:
             raise click.ClickException(f"--dataset: {error}") from None
     by_main(lambda: claim(output, options["resume"], options["overwrite"]))
 
     from reference_impls.bench.experiment import Experiment
     from reference_impls.core import measure
+    from reference_impls.core.data.endpoint import NoReply
     from reference_impls.core.provenance import versions
+    from reference_impls.core.stages import note
     from reference_impls.core.train.callbacks import Interrupted
     from reference_impls.core.train.checkpoints import OtherRun, SaveFailed, write_json, write_text
 
@@ -244,6 +253,8 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
                 "dataset": options["dataset"],
                 "split": options["split"],
                 "limit": options["limit"],
+                "annotator": options["annotator"],
+                "annotator_model": options["annotator_model"],
                 "world": world.name,
                 "condition": dict(world.levels),
                 "changes": changes,
@@ -252,7 +263,10 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
                 "command": shlex.join(["mmalign", "run", method.record, *arguments]),
             },
         )
+    judged = None
     try:
+        if annotator is not None and unjudged is not None:
+            experiment.rows, judged = annotated(unjudged, annotator, experiment, options, note)
         result = experiment.run()
     except Interrupted as stopped:
         click.echo(
@@ -266,9 +280,15 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
             f"{error}. What was saved before is whole: make room, then go on with the same "
             f"command and --output {output} --resume"
         ) from None
+    except NoReply as error:
+        raise click.ClickException(
+            f"--annotator: {error}. Answers and replies so far are kept: the same command goes on"
+        ) from None
     except DataError as error:  # an image that cannot be read
         raise click.ClickException(f"--dataset: {error}") from None
     result |= {"dataset": options["dataset"], "device": options["device"] or "cpu"}
+    if judged is not None:
+        result["annotator"] = judged
     if main_process():
         write_json(output / RESULT, result)
         write_text(output / TABLE, table(result) + "\n")
