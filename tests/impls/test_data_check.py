@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import resource
+import subprocess
 import sys
 import tracemalloc
 import types
@@ -308,6 +311,45 @@ def test_a_file_is_opened_once_for_all_rows_that_show_it(folder, monkeypatch):
     write(folder, *(pair(question=f"{n}?") for n in range(5)))
     assert check_data(str(folder))["images"]["shown"] == 5
     assert opened == [folder / "a.png"]
+
+
+READ = """
+import sys, tempfile
+from datasets import load_dataset
+with tempfile.TemporaryDirectory() as cache:
+    for row in load_dataset("json", data_files=sys.argv[1], split="train", cache_dir=cache):
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_a_check_takes_little_more_than_reading(folder):
+    """CPU time of both as programs, of 100,000 rows; the check opens images besides."""
+    words = [f"word{number}" for number in range(1000)]
+
+    def said(number):
+        return " ".join(words[number * step % 1000] for step in range(1, 40))
+
+    rows = (
+        pair("ab"[n % 2] + ".png", f"{n}? {said(n)}", said(n + 1), said(n + 2))
+        for n in range(100_000)
+    )
+    write(folder, *rows)
+
+    def seconds(*arguments):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        path = os.pathsep.join((str(ROOT / "tools"), str(ROOT)))
+        subprocess.run(
+            [sys.executable, *arguments], check=True, capture_output=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )  # fmt: skip
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    file = str(folder / "train.jsonl")
+    checked = min(seconds("-m", "mmalign", "data", "check", file) for _ in range(2))
+    read = min(seconds("-c", READ, file) for _ in range(2))
+    assert checked <= 1.5 * read
 
 
 # --- tokens --------------------------------------------------------------------------------------

@@ -172,19 +172,17 @@ class Known:
 
     def add(self, place: Place, row: Row, images: Sequence[int]) -> None:
         """One more row with the digests of its images."""
-        if len(self.places) >= ROWS_COMPARED:
+        number = len(self.places)
+        if number >= ROWS_COMPARED:
             self.left_out += 1
             return
-        number = len(self.places)
         for digest in images:
             self.images.add(digest)
             self._owners.append(number)
         self.places.add(place)
         prompt = hash(str(row.get("prompt")))
         asked = hash((prompt, *images))
-        one, other = str(row.get("chosen")), str(row.get("rejected"))
-        if "chosen" not in row:
-            one = str(without_pictures(row))
+        one, other = answers_of(row)
         self.prompts.add(prompt)
         self.asked.add(asked)
         self.rows.add(hash((asked, one, other)))
@@ -241,13 +239,16 @@ def pictures_of(row: Row) -> list[Picture]:
     ]
 
 
-def without_pictures(row: Row) -> Row:
-    """A row without the columns that hold pictures."""
-    return {
+def answers_of(row: Row) -> tuple[str, str]:
+    """Chosen and rejected answer of a pair; of another row what it has beside pictures."""
+    if "chosen" in row and "rejected" in row:
+        return text(row["chosen"]), text(row["rejected"])
+    rest = {
         name: value
         for name, value in row.items()
-        if not (isinstance(value, list) and value and isinstance(value[0], Picture))
+        if name != "prompt" and not (isinstance(value, list) and pictures_of({name: value}))
     }
+    return str(rest), ""
 
 
 class Images:

@@ -74,7 +74,8 @@ def check(
         from reference_impls.core.data.check import CheckError, check_data
     except ModuleNotFoundError as error:
         raise missing(error) from None
-    quiet_libraries()
+    if model is not None or method is not None:  # else nothing of them is imported
+        quiet_libraries()
     try:
         found = check_data(
             path, split=split, image_root=image_root, limit=limit, model=model,
