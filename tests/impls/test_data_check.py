@@ -202,6 +202,17 @@ def test_frames_and_upright_sizes(folder):
     assert found(result) == {"frames": (1, ["train.jsonl, row 0, column 'image': 2 frames"])}
 
 
+def test_a_run_says_once_that_first_frames_are_read(folder, capsys):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    for name in ("one", "two"):
+        frames[0].save(folder / f"{name}.gif", save_all=True, append_images=frames[1:])
+    rows = read_rows(
+        str(write(folder, pair("one.gif"), pair("two.gif"))), load_script("dpo").method.last
+    )
+    assert [row["images"][0].size for row in rows] == [(8, 8), (8, 8)]
+    assert capsys.readouterr().err.count("several frames, of which the first is read") == 1
+
+
 def test_methods_with_columns_of_their_own(folder):
     write(folder, *({"image": "a.png", "problem": f"{n}?", "solution": n % 2} for n in (0, 1, 1)))
     result = check_data(str(folder), method="r1_v")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from reference_impls.core.data.images import ImageProblem, look, opened
 
@@ -251,3 +251,38 @@ def test_a_picture_that_would_fill_the_memory_is_refused(monkeypatch):
 def test_broken_exif_does_not_hide_a_picture(exif):
     file = stored(drawn("RGB", "red"), "JPEG", exif=b"Exif\0\0" + exif)
     assert opened(file).getpixel(FIGURE)[0] > 240
+
+
+def test_a_turned_photo_with_a_tag_that_cannot_be_written_again():
+    """Orientation 6 beside a resolution that is text: Pillow's own turning writes all tags again,
+    and raises TypeError."""
+    block = b"Exif\0\0" + b"MM\0*\0\0\0\x08" + b"\0\x02"
+    block += b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0" + b"\x01\x1b\0\x02\0\0\0\x04abc\0"
+    file = stored(Image.new("RGB", (40, 20)), "JPEG", exif=block + b"\0\0\0\0")
+    with pytest.raises(TypeError):
+        ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
+    assert opened(file).size == look(file).size == (20, 40)
+
+
+def test_a_turned_tiff_is_turned_once():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = stored(Image.new("I;16", (40, 20)), "TIFF", exif=exif)
+    assert opened(file).size == look(file).size == (20, 40)
+
+
+def test_what_is_said_of_the_file_is_not_said_of_the_picture():
+    """A picture that is saved again must not be turned again, nor get a hole."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = opened(stored(Image.new("RGB", (40, 20)), "JPEG", exif=exif, dpi=(72, 72)))
+    assert opened(stored(photo)).size == (20, 40)
+    drawing = opened(stored(drawn("RGB", "white", (1, 2, 3)), transparency=(1, 2, 3)))
+    assert drawing.info == {} and not drawing.has_transparency_data
+
+
+def test_an_animation_that_is_cut_later_is_its_first_frame():
+    frames = [Image.effect_noise((32, 32), 90).convert("P") for _ in range(4)]
+    whole = stored(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    for cut in range(len(whole) * 2 // 3, len(whole) - 1, 37):
+        assert opened(whole[:cut], note=lambda _: None).size == look(whole[:cut]).size

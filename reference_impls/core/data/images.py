@@ -23,11 +23,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 GREY = (128, 128, 128)
 ORIENTATION = 0x0112
 """EXIF tag: how the camera was held; 1 is upright (CIPA DC-008, section 4.6.4)."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""As Pillow's `ImageOps.exif_transpose`, which also rewrites the tags, and fails on broken ones."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras and scanners write into files of sixteen."""
 GROUNDS = (255, 0, 128)
@@ -80,9 +90,11 @@ def look(source: Any, root: Path | str = ".") -> Look:
     with _quiet():
         image = _started(name, content)
         width, height = image.size
-        if isinstance(content, bytes):
-            image.draft(image.mode, (max(1, width // 8), max(1, height // 8)))
+        eighth = (max(1, width // 8), max(1, height // 8))
+        drafted = isinstance(content, bytes) and image.draft(image.mode, eighth) is not None
         _finish(name, image)
+        if not drafted:  # a TIFF is turned while it is loaded
+            width, height = image.size
         if image.mode not in ("RGB", "L"):
             _converted(name, image)
         size = (height, width) if orientation(image) >= 5 else (width, height)
@@ -121,7 +133,9 @@ def _finish(name: str, image: Image.Image) -> None:
 def _converted(name: str, image: Image.Image) -> Image.Image:
     try:
         return as_seen(image)
-    except ValueError as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # of conversions, as above
         raise ImageProblem(
             f"{name}: colours of the kind {image.mode} cannot be read: {error}; save it as PNG or "
             "JPEG"
@@ -191,7 +205,10 @@ def _unreadable(name: str, error: Exception) -> str:
 
 def frames_of(image: Image.Image) -> int:
     """Frames or pages. Phones store previews and depth behind a photo (MPO): that is one."""
-    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    try:
+        return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    except Exception:  # a later frame is broken, which nobody will see
+        return 1
 
 
 def orientation(image: Image.Image) -> int:
@@ -205,13 +222,15 @@ def orientation(image: Image.Image) -> int:
 
 def as_seen(image: Image.Image) -> Image.Image:
     """A loaded picture upright, on a ground, in RGB with eight bits each. Raises ValueError."""
-    if orientation(image) != 1:
-        image = ImageOps.exif_transpose(image)
+    turn = TURNS.get(orientation(image))
+    if turn is not None:
+        image = image.transpose(turn)
     if image.mode[0] in "IF":
         image = eight_bit(image)
-    if image.has_transparency_data:
-        return over_a_ground(image.convert("RGBA"))
-    return image.convert("RGB")
+    transparent = image.has_transparency_data
+    seen = over_a_ground(image.convert("RGBA")) if transparent else image.convert("RGB")
+    seen.info.clear()  # it speaks of the file: how to turn it, which level is transparent
+    return seen
 
 
 def eight_bit(image: Image.Image) -> Image.Image:

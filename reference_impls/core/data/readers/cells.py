@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +93,18 @@ class Picture:
     def open(self) -> Image.Image:
         """The image as RGB. Raises DataError with its place where it cannot be read."""
         try:
-            return opened(self.source if self.path is None else self.path)
+            return opened(self.source if self.path is None else self.path, note=_several_frames)
         except ImageProblem as error:
             raise DataError(f"{self.place}: {error}") from None
+
+
+def _several_frames(_: str) -> None:
+    _say_once(
+        "some images have several frames, of which the first is read; `mmalign data check` names "
+        "them"
+    )
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
