@@ -133,12 +133,31 @@ def _attributes(processor: Any) -> list[str]:
 
 
 def base_of(path: str) -> str:
-    """The checkpoint that an adapter's folder is of; other paths are their own."""
-    if not (Path(path).expanduser() / ADAPTER).is_file():
-        return path
+    """The checkpoint that an adapter was trained on; other paths are their own."""
+    return adapters_of(path)[0]
+
+
+def adapters_of(path: str) -> tuple[str, list[str]]:
+    """(checkpoint, folders of the adapters that were trained on it, in their order).
+
+    An adapter that was trained on another one names its folder as its base. Raises CannotLoad where
+    one of them is not there.
+    """
     from peft import PeftConfig
 
-    return str(PeftConfig.from_pretrained(path).base_model_name_or_path)
+    adapters: list[str] = []
+    while (Path(path).expanduser() / ADAPTER).is_file():
+        adapters.insert(0, path)
+        base = str(PeftConfig.from_pretrained(path).base_model_name_or_path)
+        if _is_folder(base) and not Path(base).expanduser().is_dir():
+            raise CannotLoad(f"{path} is an adapter of {base}, which is not there")
+        path = base
+    return path, adapters
+
+
+def _is_folder(path: str) -> bool:
+    """Whether a path is not a hub's id (`owner/name`), as far as its form tells."""
+    return path.startswith((".", "/", "~")) or path.count("/") != 1
 
 
 def load(
@@ -150,18 +169,19 @@ def load(
 ) -> tuple[Any, Any]:
     """(model, processor) of a checkpoint folder or a hub id.
 
-    A folder that holds an adapter gives its model with the adapter merged into the weights.
+    A folder that holds an adapter gives its model with the adapter merged into the weights, and
+    those that it was trained on before.
     `in_4bit`: linear layers are kept in NF4 with doubly quantised constants, computed with in
     `dtype` (QLoRA, arXiv:2305.14314, section 3); only an adapter can be trained on them.
     Raises FileNotFoundError for a local path that does not exist, OSError when the hub has no such
     model or cannot be reached, CannotLoad where it cannot be used as asked.
     """
     text = str(path)
-    looks_local = text.startswith((".", "/", "~")) or text.count("/") != 1
-    if looks_local and not Path(text).expanduser().is_dir():
+    if _is_folder(text) and not Path(text).expanduser().is_dir():
         raise FileNotFoundError(f"no model at {text}")
-    base, options = base_of(text), {"dtype": getattr(torch, dtype)}
-    if in_4bit and base != text:
+    base, adapters = adapters_of(text)
+    options: dict[str, Any] = {"dtype": getattr(torch, dtype)}
+    if in_4bit and adapters:
         raise CannotLoad(
             f"{text} is an adapter, which 4-bit weights cannot take in: merge it first, or go on "
             "without --load-in-4bit"
@@ -170,10 +190,11 @@ def load(
     if in_4bit:
         options |= {"quantization_config": four_bits(dtype), "device_map": {"": device}}
     model: Any = AutoModelForImageTextToText.from_pretrained(base, **options)
-    if base != text:
+    for adapter in adapters:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, text).merge_and_unload()
+        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        model.name_or_path = adapter  # what an adapter that is trained on it will name as its base
     return (model if in_4bit else model.to(device)), processor
 
 

@@ -388,8 +388,11 @@ class Scorer:
         Compares log-probabilities per token, and the gradient of a random sum of them with respect
         to two of the weights."""
         inner = bare(model)
-        exact = next(inner.parameters()).dtype == torch.float32 and not torch.is_autocast_enabled(
-            next(inner.parameters()).device.type
+        kept_exactly = next(inner.parameters()).dtype == torch.float32
+        exact = (
+            kept_exactly
+            and not getattr(inner, "is_quantized", False)
+            and not torch.is_autocast_enabled(next(inner.parameters()).device.type)
         )
         nats, share = (2e-4, 2e-3) if exact else (0.5, 0.2)
         weights = probe_weights(inner)
