@@ -47,11 +47,12 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What is evaluated, and how; see `mmalign evaluate --help`."""
+    """What is evaluated, and how; see `mmalign evaluate --help`. Without `output`, which scoring
+    alone can do without, nothing is written."""
 
     benchmark: str
     data: Path
-    output: Path
+    output: Path | None = None
     model: str | None = None
     image_root: Path | None = None
     splits: Sequence[str] = ()
@@ -75,7 +76,8 @@ def evaluate(options: Options, note: Callable[[str], None]) -> dict[str, Any]:
     Raises BadInput for data, answers and folders that cannot be used, FolderInUse where another
     evaluation is at work, Stopped after Control-C.
     """
-    check_folder(options.output)
+    if options.output is not None:
+        check_folder(options.output)
     benchmark = BENCHMARKS[options.benchmark](options.data)
     asked = chosen(benchmark.questions, options)
     note(f"{benchmark.name}: {len(asked)} questions")
@@ -83,9 +85,10 @@ def evaluate(options: Options, note: Callable[[str], None]) -> dict[str, Any]:
         source = options.score_only
         found = read_answers(source, asked if options.limit else benchmark.questions)
     else:
+        assert options.output is not None
         source = options.predictions or options.output / "predictions.jsonl"
         with alone(options.output):
-            found = asked_model(benchmark, asked, options, source, note)
+            found = asked_model(benchmark, asked, options, options.output, source, note)
     whole = benchmark.whole and not options.partial
     kept, answers = answered(asked, found, whole, source)
     if not kept:
@@ -95,6 +98,8 @@ def evaluate(options: Options, note: Callable[[str], None]) -> dict[str, Any]:
         report.remarks.insert(0, f"{len(kept)} of {len(asked)} questions have answers")
     model = options.model or source.stem
     result = as_result(benchmark, model, len(asked), len(kept), report, options)
+    if options.output is None:
+        return result
     for name in options.exports:
         files = EXPORTS[name](benchmark.name, model, kept, answers, report)
         if not files:
@@ -130,6 +135,7 @@ def asked_model(
     benchmark: Benchmark,
     asked: Sequence[Question],
     options: Options,
+    folder: Path,
     file: Path,
     note: Callable[[str], None],
 ) -> dict[Key, str]:
@@ -163,7 +169,7 @@ def asked_model(
         "dtype": asking.dtype,
         "versions": versions(),
     }
-    check_identity(options.output / ASKED, identity, options.resume)
+    check_identity(folder / ASKED, identity, options.resume)
     file.parent.mkdir(parents=True, exist_ok=True)
     whole_lines(file)
     found = read_answers(file, benchmark.questions) if file.exists() and file.stat().st_size else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -417,6 +418,13 @@ def test_who_can_be_given_a_judge(name):
         return
     with pytest.raises(NeedsScene, match=r"its data step (asks|writes)"):
         rehearse(method.last.data, method.config())
+
+
+def test_the_guide_names_them(checkout):
+    page = (checkout / "docs" / "guide" / "run-on-your-data.md").read_text(encoding="utf-8")
+    [named] = re.findall(r"before anything is loaded:\n(.*?)\. The others ask", page, re.S)
+    names = re.split(r", (?:the )?| and ", named.replace("\n", " "))
+    assert [re.sub(r"\W", "_", name.lower()) for name in names] == list(CAN)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import weakref
@@ -495,6 +496,29 @@ def test_scoring_does_not_import_torch(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "random" in done.stdout and (tmp_path / "out" / "result.json").exists()
+
+
+def test_the_guide_shows_what_is_printed(checkout, monkeypatch):
+    """Each example of the page, with its output."""
+    monkeypatch.chdir(checkout)
+    page = (checkout / "docs" / "guide" / "evaluate.md").read_text(encoding="utf-8")
+    shown = re.findall(
+        r"```console\n\$ mmalign evaluate ([^\n]*)\n```\n\n```text\n(.*?)```", page, re.S
+    )
+    assert len(shown) == 3
+    for arguments, text in shown:
+        result = mm(*arguments.split())
+        assert [line.rstrip() for line in result.stdout.splitlines()] == text.splitlines()
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = pope(tmp_path / "data", ["random"])
+    file = lines(tmp_path / "a.jsonl", [{"question_id": n, "answer": "no"} for n in range(1, 6)])
+    assert mm("pope", "--data", data, "--score-only", file).exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "a.jsonl"}
+    refused = mm("pope", "--data", data, "--score-only", file, "--export", "vlmevalkit")
+    assert refused.exit_code == 2 and "--output" in refused.stderr
 
 
 # --- asking a model ------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def evaluate(
     """Evaluate a model on POPE, CHAIR or AMBER, or score answers.
 
     Metrics are in per cent. Progress goes to stderr; answers, result and exports go into the output
-    folder. Asking a model needs the extra `train`; --score-only does not.
+    folder; --score-only writes nothing without one. Asking a model needs the extra `train`.
     """
     asked, scored = given["model"], given["score_only"]
     if (asked is None) == (scored is None):
@@ -71,6 +71,8 @@ def evaluate(
         for name in ("predictions", "resume"):
             if given[name]:
                 raise click.UsageError(f"--{name}: nothing is asked with --score-only")
+        if given["exports"] and folder is None:
+            raise click.UsageError("--export: say where to (--output)")
     if given["seed"] is not None and given["limit"] is None:
         raise click.UsageError("--seed: there is nothing to draw without --limit")
     try:
@@ -84,13 +86,15 @@ def evaluate(
         from reference_impls.evaluate.exports import plain
     except ModuleNotFoundError as error:
         raise missing(error) from None
-    folder = folder or Path("runs") / f"{benchmark}-{plain(asked or scored.stem)}"
+    if scored is None:
+        folder = folder or Path("runs") / f"{benchmark}-{plain(asked)}"
     try:
         if scored is None:
             check_paths(asked, None)
             check_device(given["device"])
             quiet_libraries()
-        make_folder(folder, given["resume"])
+        if folder is not None:
+            make_folder(folder, given["resume"])
         options = run.Options(benchmark=benchmark, output=folder, **given)
         result = run.evaluate(options, output.note)
     except ModuleNotFoundError as error:
@@ -106,7 +110,8 @@ def evaluate(
         output.write_json(result)
     else:
         _table(result["metrics"])
-    output.note(f"{benchmark}: {result['answered']} answers scored; files in {folder}")
+    where = f"; files in {folder}" if folder is not None else ""
+    output.note(f"{benchmark}: {result['answered']} answers scored{where}")
 
 
 def _table(metrics: dict[str, dict[str, float | None]]) -> None:
