@@ -266,6 +266,13 @@ def test_at_a_rate_of_1e_6_every_trained_tensor_changes_under_bfloat16(
     assert changed > 0.99 * sum(before[name].numel() for name in matrices)
 
 
+def test_an_adapter_is_in_float32_on_weights_that_are_not(checkpoint):
+    model, _ = load(checkpoint("qwen2_5_vl"), dtype="bfloat16")
+    made = common.make_trainable(model, dataclasses.replace(SETTINGS, lora_rank=2))
+    dtypes = {(weight.requires_grad, weight.dtype) for weight in made.parameters()}
+    assert dtypes == {(True, torch.float32), (False, torch.bfloat16)}
+
+
 @pytest.mark.parametrize("adapter", [0, 4])
 @pytest.mark.parametrize("family", tiered(FAMILIES))
 def test_checkpointing_of_activations_changes_no_loss(family, adapter, checkpoint, tmp_path):

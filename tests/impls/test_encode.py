@@ -95,8 +95,9 @@ def test_prompt_and_answer_together_are_what_the_processor_makes_of_the_whole_co
 
 
 ENDINGS = {
-    "llava": "A red dog. ", "llava_next": "A red dog.</s> ", "idefics3": "A red dog.<end_of_utterance>",
-    "smolvlm": "A red dog.<end_of_utterance>", "gemma3": "A red dog.<end_of_turn>",
+    "llava": "A red dog. ", "llava_next": "A red dog.</s> ",
+    "idefics3": "A red dog.<end_of_utterance>", "smolvlm": "A red dog.<end_of_utterance>",
+    "gemma3": "A red dog.<end_of_turn>",
 }  # fmt: skip
 
 
