@@ -44,6 +44,8 @@ GROUNDS = (255, 0, 128)
 """Grey levels that transparent pictures are laid over: white, as on most pages, if it will do."""
 NEAR = 64
 """Grey levels between figure and ground below which the figure is hard to see."""
+COUNTED = 512
+"""Columns and rows of a transparent picture that are looked at to choose its ground."""
 
 
 class ImageProblem(ValueError):
@@ -241,7 +243,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
     brightest pixel (1.0 of numbers up to it in `F`; else the brightest itself), black is 0 or, of
     negative numbers, the least. Raises ValueError for numbers that are not finite.
     """
-    levels = np.asarray(image).astype(np.float64)
+    levels = np.asarray(image).astype(np.float32)
     if not np.isfinite(levels).all():
         raise ValueError("pixels that are not finite numbers")
     black, brightest = min(0.0, float(levels.min())), float(levels.max())
@@ -249,11 +251,13 @@ def eight_bit(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         whites.insert(0, 1.0)
     white = next((white for white in whites if brightest <= white), brightest)
-    scaled = (levels - black) * (255 / (white - black))
-    grey = Image.fromarray(scaled.round().astype(np.uint8))
     hole = image.info.get("transparency")
-    if isinstance(hole, int):
-        grey.putalpha(Image.fromarray(np.where(levels == hole, 0, 255).astype(np.uint8)))
+    alpha = Image.fromarray(levels != hole).convert("L") if isinstance(hole, int) else None
+    levels -= black
+    levels *= 255 / (white - black)
+    grey = Image.fromarray(levels.round(out=levels).astype(np.uint8))
+    if alpha is not None:
+        grey.putalpha(alpha)
     return grey
 
 
@@ -266,8 +270,10 @@ def over_a_ground(image: Image.Image) -> Image.Image:
     """
     if image.getchannel("A").getextrema()[0] == 255:
         return image.convert("RGB")
-    levels = np.asarray(image.convert("RGB").convert("L"), dtype=np.int64)
-    weights = np.asarray(image.getchannel("A"), dtype=np.float64)
+    few = [min(each, COUNTED) for each in image.size]
+    sample = image.resize((few[0], few[1]), Image.Resampling.NEAREST)
+    levels = np.asarray(sample.convert("RGB").convert("L"))
+    weights = np.asarray(sample.getchannel("A"))
     seen = np.bincount(levels.ravel(), weights=weights.ravel(), minlength=256)
     apart = np.abs(np.arange(256)[:, None] - np.array(GROUNDS)) >= NEAR
     lost = seen @ ~apart
