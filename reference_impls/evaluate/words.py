@@ -70,7 +70,11 @@ class Vocabulary:
         return cls(found, max(map(len, found), default=0))
 
     def named(self, text: str) -> list[str]:
-        """What a text names, in its order, as often as it does; the longest phrase wins."""
+        """What a text names, in its order, as often as it does."""
+        return [name for _, name in self.mentions(text)]
+
+    def mentions(self, text: str) -> list[tuple[str, str]]:
+        """(phrase of the text, what it names), in order; the longest phrase wins."""
         words = tokens(text)
         found, place = [], 0
         while place < len(words):
@@ -78,7 +82,8 @@ class Vocabulary:
                 name = self.names.get(tuple(words[place : place + length]))
                 if name is not None:
                     if name:
-                        found.append(name)
+                        phrase = " ".join(words[place : place + length])
+                        found.append((phrase, name))
                     place += length
                     break
             else:

@@ -235,6 +235,8 @@ def test_chair_by_hand(coco):
         ("a passenger train; an adult dog; a baby giraffe", ["train", "dog"]),
         ("the dog's stool", ["dog", "chair"]),
         ("a toilet seat and a seat", ["toilet"]),
+        ("toilets and seats", ["toilet"]),
+        ("a girl on a seat train beside a toilet", ["person", "train", "toilet"]),
         ("a hotdog, peopled streets, dogged, busy", []),
         ("a hot-air balloon, a cell-phone", ["cell phone"]),
     ],

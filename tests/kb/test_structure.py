@@ -111,4 +111,6 @@ def test_the_lab_is_reached_through_its_commands_alone():
         if isinstance(node, ast.ImportFrom)
         and (node.module or "").partition(".")[0] == "reference_impls"
     }
-    assert doors == {f"mmalign.cli.{name}" for name in ("run", "worlds", "bench", "evaluate", "data")}
+    assert doors == {
+        f"mmalign.cli.{name}" for name in ("run", "worlds", "bench", "evaluate", "data")
+    }
