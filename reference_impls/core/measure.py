@@ -56,7 +56,7 @@ class HeldOutPairs:
         which the better one is more likely, or rated higher by a reward model. image_sensitivity:
         how much more likely the better one is under its own pictures than under a blank and another
         row's (a diagnosis: it rises when a model collapses, too). Nothing where no pairs are there,
-        as of a base that has learnt nothing.
+        as of a base that has learnt nothing; of rows with one answer what needs no other.
         """
         if not self.rows:
             return {}
@@ -67,19 +67,20 @@ class HeldOutPairs:
             for row, empty, other in zip(self.rows, blank, others, strict=True)
         ]
         chosen = answer_logps(policy, rows)
-        rejected = answer_logps(policy, rows, response="rejected")
         same_count = [row for row in rows if len(row["others"]) == len(row["images"])]
-        better, worse = chosen, rejected
-        if policy.rates is not None:
-            better, worse = (
-                torch.tensor(list(policy.rates([{**row, "response": row[side]} for row in rows])))
-                for side in ("chosen", "rejected")
-            )
-        found = {
-            "chosen_logp": chosen.mean().item(),
-            "rejected_logp": rejected.mean().item(),
-            "reward_accuracy": (better > worse).float().mean().item(),
-        }
+        found = {"chosen_logp": chosen.mean().item()}
+        if all("rejected" in row for row in rows):
+            rejected = answer_logps(policy, rows, response="rejected")
+            better, worse = chosen, rejected
+            if policy.rates is not None:
+                better, worse = (
+                    torch.tensor(
+                        list(policy.rates([{**row, "response": row[side]} for row in rows]))
+                    )
+                    for side in ("chosen", "rejected")
+                )
+            found["rejected_logp"] = rejected.mean().item()
+            found["reward_accuracy"] = (better > worse).float().mean().item()
         if same_count:
             wrong = answer_logps(policy, same_count, images="blank")
             shuffled = answer_logps(policy, same_count, images="others")

@@ -523,6 +523,15 @@ def test_a_model_of_this_machine_corrects(lab, serve, tiny_base, capsys):
     assert result["annotator"]["rules"].keys() <= {"corrected", "nothing corrected"}
 
 
+def test_answers_whose_claims_are_checked(lab, serve, capsys):
+    """FDPO trains on one answer with labels, so that there is no rejected one to measure."""
+    server = serve(lambda text: "No" if len(text) % 2 else "Yes")
+    status, result = lab("fdpo", server.url, "--annotator-model", "judge-1")
+    assert status == 0, capsys.readouterr().err
+    assert sum(result["annotator"]["rules"].values()) == result["annotator"]["rows"]
+    assert set(result["rows"]["fdpo"]) == {"chosen_logp", "image_sensitivity"}
+
+
 def test_who_cannot_write_a_rating_is_refused(lab, tiny_base, capsys):
     status, result = lab("dpo", tiny_base)
     told = capsys.readouterr().err
