@@ -26,6 +26,8 @@ KEPT_BACK = 64
 REAL_BATCH = 8
 """Rows of a real model that are measured together where no batch is asked for."""
 KEPT_SETS = 6
+WHAT_TRAINS = ("lora_rank", "lora_alpha", "lora_targets", "train_vision")
+"""Settings that decide which weights train."""
 _SAMPLED: dict[tuple[str, ...], measure.HeldOutPairs] = {}
 
 
@@ -63,12 +65,17 @@ class Experiment:
         """The run of a script in this experiment's world, from its base."""
         changes = dict(self.changes)
         if script is not self.script:
-            # A baseline has a rate of its own; budget and batch are the method's.
-            changes.pop("learning_rate", None)
+            # A baseline has a rate of its own; budget, batch and what trains are the method's.
             stage, own = self.script.method.last, script.method.last
-            mine = stage.lab if self.preset == "lab" else stage.paper
+            mine, theirs = (s.lab if self.preset == "lab" else s.paper for s in (stage, own))
+            if not self.real_model:
+                changes.pop("learning_rate", None)
+            elif mine.lora_rank and not theirs.lora_rank:
+                # The rate of all weights would leave an adapter nearly where it begins.
+                changes.setdefault("learning_rate", mine.learning_rate)
             same_kind = isinstance(stage, PairStage) == isinstance(own, PairStage)
-            for name in ("pairs", "steps", "epochs", *(("batch_size",) if same_kind else ())):
+            budget = ("pairs", "steps", "epochs", *(("batch_size",) if same_kind else ()))
+            for name in (*budget, *WHAT_TRAINS):
                 changes.setdefault(name, getattr(mine, name))
         return Run(
             script, cfg, self.preset, changes, self.world, self.task, self.base, output, self.seed,

@@ -13,6 +13,7 @@ import torch
 from transformers.models.auto.processing_auto import AutoProcessor
 from transformers.models.smolvlm import processing_smolvlm
 
+from reference_impls.bench.experiment import Experiment
 from reference_impls.core.command_line import run
 from reference_impls.core.method import load_script
 from reference_impls.core.model import load as loading
@@ -243,6 +244,27 @@ def test_what_trains_is_said_in_one_line(checkpoint):
     assert line == (
         "trains 56.2k weights (projector 20.7k, language model 35.6k); frozen: vision tower 58.8k"
     )
+
+
+@pytest.mark.parametrize(
+    ("real", "changes", "rate"),
+    [
+        (True, {"lora_targets": "q_proj"}, 1e-5),
+        (True, {"learning_rate": 3e-5}, 3e-5),
+        (False, {"learning_rate": 3e-5}, 1e-6),
+    ],
+)
+def test_baselines_train_what_the_method_trains(real, changes, rate, world, tmp_path):
+    """mDPO's preset is an adapter at 1e-5, DPO's all weights at 1e-6."""
+    script, other = load_script("mdpo"), load_script("dpo")
+    experiment = Experiment(
+        script, script.method.config(), "paper", dict(changes), world, tmp_path, "base",
+        real_model=real,
+    )  # fmt: skip
+    made = experiment.run_of(other, other.method.config(), tmp_path, None)
+    settings = made.settings(other.method.last)
+    assert (settings.lora_rank, settings.learning_rate) == (64, rate)
+    assert settings.lora_targets == changes.get("lora_targets", "all")
 
 
 # --- precision, memory ---------------------------------------------------------------------------
