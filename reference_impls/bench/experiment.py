@@ -235,15 +235,21 @@ class Experiment:
         return Script(script.name, script.module, method)
 
     def _rows_for(self, script: Script, rows: Sequence[Row]) -> Sequence[Row]:
-        """The method's rows; worked answers for a baseline of pairs beside groups."""
-        stage = self.script.method.last
-        if not isinstance(stage, GroupStage) or isinstance(script.method.last, GroupStage):
+        """The method's rows; worked answers for a baseline of pairs beside groups. In the lab a
+        baseline of pairs is given the columns of its own views alone, so that methods with the same
+        pairs share its numbers whatever else their rows hold."""
+        stage, own = self.script.method.last, script.method.last
+        if isinstance(stage, GroupStage) and not isinstance(own, GroupStage):
+            answers = [row.get("worked", row.get("answer")) for row in rows]
+            rows = [
+                {**row, "chosen": [{"role": "assistant", "content": str(answer)}]}
+                for row, answer in zip(rows, answers, strict=True)
+            ]
+        if self.rows is not None or not isinstance(own, PairStage):
             return rows
-        answers = [row.get("worked", row.get("answer")) for row in rows]
-        return [
-            {**row, "chosen": [{"role": "assistant", "content": str(answer)}]}
-            for row, answer in zip(rows, answers, strict=True)
-        ]
+        views = own.views_of(script.method.config())
+        columns = {"item", *(column for view in views for column in view.columns)}
+        return [{name: row[name] for name in row if name in columns} for row in rows]
 
     def run(self) -> dict[str, Any]:
         """Train and evaluate; the result in the form of the command line's contract."""
