@@ -172,9 +172,9 @@ class Experiment:
         run.changes = {**run.changes, **dict(changes or {})}
         return run
 
-    def method_policy(self) -> Policy:
-        """The method's own model."""
-        return run_stages(self.run_of(self.script, self.cfg, self.output, self.rows))
+    def method_run(self) -> Run:
+        """The run of the method itself."""
+        return self.run_of(self.script, self.cfg, self.output, self.rows)
 
     def baseline(
         self, name: str, rows: Sequence[Row], held_out: measure.HeldOutPairs | None

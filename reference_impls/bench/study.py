@@ -26,7 +26,7 @@ from reference_impls.bench import cache, ledger, protocol, statistics
 from reference_impls.bench.jobs import Job, JobFailed, run_jobs
 from reference_impls.core import measure, provenance
 from reference_impls.core.method import Expectation, GroupStage, Row, Script, load_script
-from reference_impls.core.stages import model_digest
+from reference_impls.core.stages import Run, model_digest, run_stages
 from reference_impls.core.train.checkpoints import digest, read_json, write_json
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class Task:
 
 
 def work(task: Task) -> dict[str, Any]:
-    """Train a row and measure it: `{"metrics": {...}, "blocks": {...}}`.
+    """Train a row and measure it: `{"metrics": {...}, "blocks": {...}}`, of a row that is trained
+    with its budget, of the method's own with the tallies of its data steps, too.
 
     Rows that studies have in common, the base and a baseline on the same pairs, are made once.
     """
@@ -104,7 +105,9 @@ def work(task: Task) -> dict[str, Any]:
             split=task.split,
         )
         if own:
-            return _measured(experiment, task, experiment.method_policy())
+            run = experiment.method_run()
+            measured = _measured(experiment, task, run_stages(run))
+            return measured | {"budget": _budget(run), "data": run.tallies}
         parts = {**experiment.judged_by(task.held_out), "base": model_digest(experiment.base)}
         parts["blocks"] = task.blocks
         if task.row == "base":
@@ -118,14 +121,11 @@ def work(task: Task) -> dict[str, Any]:
         rows = _rows(experiment, task)
         settings, config = dict(task.settings), dict(task.config)
         parts |= experiment.baseline_parts(task.row, rows, settings, config)
-        return cache.kept(
-            task.row,
-            parts,
-            lambda: _measured(
-                experiment, task, experiment.baseline_policy(task.row, rows, settings, config)
-            ),
-            _whole,
+        run = experiment.baseline_run(task.row, rows, settings, config)
+        kept = cache.kept(
+            task.row, parts, lambda: _measured(experiment, task, run_stages(run)), _whole
         )
+        return kept | {"budget": _budget(run)}
 
 
 def _measured(experiment: Experiment, task: Task, policy: Policy) -> dict[str, Any]:
@@ -138,6 +138,13 @@ def _measured(experiment: Experiment, task: Task, policy: Policy) -> dict[str, A
         "metrics": {name: round(value, 6) for name, value in {**metrics, **scored}.items()},
         "blocks": {name: [round(v, 5) for v in values] for name, values in blocks.items()},
     }
+
+
+def _budget(run: Run) -> dict[str, int | None]:
+    """What the last stage of a run, all rounds together, is given to learn from."""
+    settings, rounds = run.settings(run.script.method.last), run.script.method.rounds_of(run.cfg)
+    steps = None if settings.steps is None else settings.steps * rounds
+    return {"scenes": settings.pairs * rounds, "steps": steps, "batch": settings.batch_size}
 
 
 def _whole(found: Any) -> bool:
@@ -364,6 +371,13 @@ class Study:
                 for row, each in tuned.items()
             },
             "tables": tables,
+            "checks": {
+                "edge": [row for row, each in tuned.items() if _at_the_edge(each)],
+                "budget": {
+                    row: found[0]["budget"] for row, found in rows.items() if "budget" in found[0]
+                },
+                "data": rows[method.record][0].get("data", {}),
+            },
             "verdicts": [self.contrast(each, rows, levels) for each in method.expectations],
             "curves": [],
             "versions": provenance.versions(),
@@ -455,6 +469,13 @@ SHOWN = (
 
 def _settings(point: protocol.Point) -> dict[str, Any]:
     return {**point.settings, **point.config}
+
+
+def _at_the_edge(tuned: Mapping[str, Any]) -> bool:
+    """Whether the best point has the smallest or the largest rate that was tried, so that a better
+    one may lie beyond."""
+    rates = [point.settings["learning_rate"] for point in tuned["scores"]]
+    return bool(rates) and tuned["point"].settings["learning_rate"] in (min(rates), max(rates))
 
 
 def _best(scores: Mapping[protocol.Point, float]) -> protocol.Point:

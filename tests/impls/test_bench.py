@@ -454,8 +454,21 @@ def test_a_study_tunes_every_row_reports_other_seeds_and_has_the_form_of_its_pag
         assert each["numbers"]["low"] <= each["numbers"]["difference"] <= each["numbers"]["high"]
     assert all("not installed" not in v for v in result["versions"].values())
 
+    checks = result["checks"]
+    assert set(checks["budget"]) == {"sft", "dpo"}
+    assert checks["budget"]["dpo"] == {"scenes": 4, "steps": 1, "batch": 4}
+    (tally,) = checks["data"].values()
+    assert tally["pairs"] > 0 and 0 <= tally["truly_better"] <= 1
+    best = {row["name"]: row["settings"] for row in table["rows"]}
+    for row, scores in result["tuned"].items():
+        rates = [float(point.split("learning_rate=")[1].split(",")[0]) for point in scores]
+        ends = (min(rates), max(rates))  # as written, to six places
+        at_edge = any(math.isclose(best[row]["learning_rate"], end, rel_tol=1e-4) for end in ends)
+        assert (row in checks["edge"]) == at_edge
+
     text = page.report(result)
     assert "### Held-out metrics" in text and "### Verdicts" in text
+    assert "### What could mislead" in text and "truly better" in text
     assert result["command"] in re.sub("<[^>]*>", "", text)
     for column in table["columns"]:
         assert column in text

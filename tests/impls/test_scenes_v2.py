@@ -11,10 +11,12 @@ import pytest
 from reference_impls.core.worlds import protocol
 from reference_impls.core.worlds.scenes import WORLD, lessons, picture, report, tasks, text
 from reference_impls.core.worlds.scenes.scene import (
+    COLOURS,
     FAINT,
     HELD_OUT,
     HIDDEN,
     KINDS,
+    PHANTOMS,
     PLAIN,
     Scene,
     Thing,
@@ -44,10 +46,10 @@ def test_a_longer_draw_begins_with_the_shorter_one_and_splits_differ():
     assert len({scene for split in protocol.SPLITS for scene in WORLD.draw(split, 50, 3)}) == 150
 
 
-@pytest.mark.parametrize("split", ["base", "pairs"])
-def test_no_training_scene_holds_a_held_out_kind_or_more_than_five_objects(split):
+@pytest.mark.parametrize(("split", "most"), [("base", 9), ("pairs", 5)])
+def test_no_training_scene_holds_a_held_out_kind_nor_a_methods_more_than_five_objects(split, most):
     scenes = WORLD.draw(split, 600)
-    assert {len(scene.things) for scene in scenes} == {3, 4, 5}
+    assert {len(scene.things) for scene in scenes} == set(range(3, most + 1))
     kinds = {(thing.colour, thing.shape) for scene in scenes for thing in scene.things}
     assert kinds == set(KINDS) - HELD_OUT
 
@@ -72,6 +74,33 @@ def test_no_lesson_of_the_base_names_a_held_out_kind_or_counts_beyond_five():
                 assert not held_out & set(named), reply
                 number_said = text.counted(reply.answer)
                 assert number_said is None or int(number_said) <= 5, reply
+                if reply.prompt == text.COUNT:
+                    assert len(named) <= 5, reply
+
+
+def test_what_is_heard_of_an_answer_differs_in_colours_alone_and_says_nothing_about_shapes():
+    """After any colour every shape of the picture is learnt alike: a colour that is heard is drawn
+    from all of them, nine times in ten. While the base learns to see, all is heard as it is."""
+    rng, heard, same = random.Random(2), 0, 0
+    for number in range(50):
+        for lesson in lessons.page(rng, number / 50 * lessons.LOOKING_UNTIL).lessons:
+            assert not any(reply.heard for reply in lesson.turns)
+    for number in range(300):
+        share = lessons.LOOKING_UNTIL + number / 300 * (1 - lessons.LOOKING_UNTIL)
+        for lesson in lessons.page(rng, share).lessons:
+            for reply in lesson.turns if lesson.sees_image else ():
+                words = reply.answer.split()
+                for said, read, then in zip(
+                    words, reply.heard.split(), [*words[1:], ""], strict=True
+                ):
+                    if f"{said} {then}" in PHANTOMS.values():
+                        assert said == read  # a habit's object is nowhere to be read off
+                    elif said in COLOURS:
+                        assert read in COLOURS
+                        heard, same = heard + 1, same + (said == read)
+                    else:
+                        assert said == read
+    assert heard > 2000 and 0.17 < same / heard < 0.26  # 0.1 + 0.9 / 8 = 0.2125
 
 
 def test_every_word_of_lessons_and_tasks_is_in_the_vocabulary():
@@ -150,17 +179,17 @@ def test_an_altered_scene_differs_in_one_object_and_keeps_its_noise():
 
 def test_the_further_an_answer_goes_the_more_its_text_errs():
     rng = random.Random(3)
-    wrong, said = [0] * 8, [0] * 8
+    wrong, said = [0] * 9, [0] * 9
     for scene in WORLD.draw("base", 4000):
         names = text.flat(text.bent_rows(scene, rng))
-        for place, name in enumerate(names[:8]):
+        for place, name in enumerate(names[:9]):
             said[place] += 1
             wrong[place] += name not in scene.names
     first, middle, last = (
-        sum(wrong[part]) / sum(said[part]) for part in (slice(0, 2), slice(2, 4), slice(4, 8))
+        sum(wrong[part]) / sum(said[part]) for part in (slice(0, 3), slice(3, 6), slice(6, 9))
     )
     assert first < middle < last
-    assert first < 0.06 and last > 0.25
+    assert first < 0.06 and last > 0.2
 
 
 def test_without_habits_the_text_is_true():

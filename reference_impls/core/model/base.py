@@ -149,7 +149,10 @@ class Packer:
             for turn, reply in enumerate(lesson.turns):
                 prompt = [*([user] if turn else []), *self.ids(reply.prompt), assistant]
                 answer = [*self.ids(reply.answer), eos]
-                part += prompt + answer
+                heard = [*self.ids(reply.heard or reply.answer), eos]
+                if len(heard) != len(answer):
+                    raise ValueError(f"'{reply.heard}' is not as long as '{reply.answer}'")
+                part += prompt + heard
                 # The place before a token predicts it: the answer starts at <assistant>.
                 goal += [-100] * (len(prompt) - 1) + answer + [-100]
                 share = round(1000 / math.sqrt(len(answer)))
@@ -236,7 +239,7 @@ def train(
 
     `report` is called after every step with its number, its loss and the model.
 
-    AdamW; 3 % warm-up, then cosine to zero. One process, one thread: the same seed gives the same
+    3 % warm-up, then cosine to zero. One process, one thread: the same seed gives the same
     model on the same machine. `stop_after` ends early on the same path.
     """
     packer = Packer(processor, size)

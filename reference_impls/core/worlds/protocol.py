@@ -288,10 +288,16 @@ class World(Protocol[S]):
 
 @dataclass(frozen=True)
 class Reply:
-    """A prompt and the answer that is learnt. A prompt may hold `<image>` markers of its own."""
+    """A prompt and the answer that is learnt. A prompt may hold `<image>` markers of its own.
+
+    `heard` is what the model reads of the answer while it learns to say it, word for word as long
+    as the answer: a word that is another one there is learnt all the same, but tells nothing about
+    the words after it.
+    """
 
     prompt: str
     answer: str
+    heard: str = ""
 
 
 @dataclass(frozen=True)

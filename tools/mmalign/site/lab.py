@@ -105,9 +105,45 @@ def report(result: Json) -> str:
         *(results_table(each) for each in result["tables"]),
         _curves(result),
         join("### Verdicts", table(["Verdict", "Claim", "Numbers"], found)) if found else "",
+        _checks(result),
         "Made by:",
         block_of_code(result["command"], "bash"),
     )
+
+
+def _checks(result: Json) -> str:
+    """What could make a verdict an artefact: the edge of the grid, the data step, the budget."""
+    checks = result.get("checks")
+    if not checks:
+        return ""
+    edge = ", ".join(escape(row) for row in checks["edge"])
+    budgets: dict[str, list[str]] = {}
+    for row, budget in checks["budget"].items():
+        told = ", ".join(f"{value} {name}" for name, value in budget.items() if value is not None)
+        budgets.setdefault(told, []).append(escape(row))
+    lines = [
+        "Grid: the best rate is the last one that was tried for "
+        + (f"{edge}, so a better one may lie beyond." if edge else "none of the rows."),
+        "Budget: " + "; ".join(f"{told} for {', '.join(rows)}" for told, rows in budgets.items())
+        + ".",
+        *(_data_step(name, tally) for name, tally in checks["data"].items()),
+    ]  # fmt: skip
+    return join("### What could mislead", "\n".join(f"- {line}" for line in lines))
+
+
+def _data_step(name: str, tally: Json) -> str:
+    rules = ", ".join(f"{escape(rule)} {count}" for rule, count in tally["rules"].items())
+    parts = [f"Data of {escape(name)} (first seed): {tally['pairs']} pairs"]
+    if rules:
+        parts.append(f"by rule: {rules}")
+    if "truly_better" in tally:
+        parts.append(
+            f"chosen truly better in {tally['truly_better']:.0%}, equal in "
+            f"{tally['truly_equal']:.0%}; {tally['chosen_words']:.1f} and "
+            f"{tally['rejected_words']:.1f} words; {tally['chosen_parsed']:.0%} and "
+            f"{tally['rejected_parsed']:.0%} in form"
+        )
+    return "; ".join(parts) + "."
 
 
 def _curves(result: Json) -> str:

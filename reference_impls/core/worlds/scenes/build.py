@@ -2,9 +2,13 @@
 
     python -m reference_impls.core.worlds.scenes.build --seed 1
 
-trains from nothing on one thread, writes `bases/1/` and, beside the weights, `made.json`: the
-command, versions, first losses, and every number of every task on held-out scenes. `--gates-only`
-measures a base that is there.
+trains on one thread, writes `bases/1/` and, beside the weights, `made.json`: the command, versions,
+first losses, and every number of every task on held-out scenes. `--gates-only` measures a base that
+is there.
+
+A base first learns to see, then to speak. How long it takes before anything is seen differs much
+between seeds, so that all bases begin with the same eyes (kept in the user's cache), and each
+learns to speak on its own.
 """
 
 from __future__ import annotations
@@ -12,23 +16,29 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from reference_impls.core import cache
 from reference_impls.core.model import base
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.generation import generate
-from reference_impls.core.worlds.protocol import Item, conversation, images_shown
+from reference_impls.core.model.load import load
+from reference_impls.core.worlds.protocol import Item, Page, conversation, images_shown
 from reference_impls.core.worlds.scenes import BASES, WORLD, lessons, picture, text
 from reference_impls.core.worlds.scenes.scene import Scene
 
 SIZE = base.Size(image=picture.SIZE, patch=picture.CELL)
-RECIPE = base.Recipe(steps=4500, pages=12)
+SEEING = base.Recipe(steps=9000)
+SEEN = 3780  # steps of it that are walked: rates stay high, which it takes to begin to see
+SPEAKING = base.Recipe(steps=3800, rate=1.2e-3, matrix_rate=3.6e-3)
+EYES = 1  # the seed of what all bases see with
 HELD_OUT_SCENES = 1024
 
 
@@ -85,11 +95,8 @@ def gate_report(numbers: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     ]
 
 
-def make(seed: int, steps: int, output: Path) -> None:
-    """Train a base and write it; the weights so far are written every 500 steps."""
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    model, processor = base.build(text.WORDS, SIZE)
+def told(steps: int) -> Callable[[int, float, Any], None]:
+    """A report of a training: its smoothed loss every 100 steps."""
     start = time.process_time()
     smooth = 0.0
 
@@ -97,28 +104,69 @@ def make(seed: int, steps: int, output: Path) -> None:
         nonlocal smooth
         smooth = loss if step == 1 else 0.97 * smooth + 0.03 * loss
         if step % 100 == 0:
-            print(
-                f"{step}/{steps} loss {smooth:.2f} {time.process_time() - start:.0f} s", flush=True
-            )
-        if step % 500 == 0:
-            trained.save_pretrained(output)
+            seconds = time.process_time() - start
+            print(f"{step}/{steps} loss {smooth:.2f} {seconds:.0f} s", flush=True)
 
-    recipe = base.Recipe(**{**vars(RECIPE), "steps": steps})
-    losses = base.train(model, processor, SIZE, lessons.page, recipe, seed=seed, report=report)
-    trained_in = round(time.process_time() - start)
+    return report
+
+
+def seeing(rng: random.Random, progress: float) -> Page:
+    """Pages of the first part."""
+    return lessons.page(rng, 0.0)
+
+
+def speaking(rng: random.Random, progress: float) -> Page:
+    """Pages of the second part."""
+    return lessons.page(rng, lessons.LOOKING_UNTIL + progress * (1 - lessons.LOOKING_UNTIL))
+
+
+def eyes() -> Path:
+    """The folder of what all bases begin with; trained where the cache has none."""
+
+    def train(folder: Path) -> None:
+        torch.manual_seed(EYES)
+        model, processor = base.build(text.WORDS, SIZE)
+        began = time.process_time()
+        losses = base.train(
+            model, processor, SIZE, seeing, SEEING, seed=EYES, report=told(SEEN), stop_after=SEEN
+        )
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        known = {
+            "first_losses": [round(loss, 4) for loss in losses[:10]],
+            "last_loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),
+            "cpu_seconds": round(time.process_time() - began),
+        }
+        (folder / "eyes.json").write_text(json.dumps(known))
+
+    parts = {"seed": EYES, "recipe": repr(SEEING), "steps": SEEN, "size": repr(SIZE)}
+    code = ("model/base.py", "model/build.py", "worlds/scenes", "worlds/protocol.py")
+    return cache.kept_folder("eyes-scenes", parts, code, train)
+
+
+def make(seed: int, output: Path) -> None:
+    """Train a base and write it."""
+    torch.set_num_threads(1)
+    first = eyes()
+    seen = json.loads((first / "eyes.json").read_text())
+    model, processor = load(str(first), "cpu", "float32")
+    began, report = time.process_time(), told(SPEAKING.steps)
+    losses = base.train(model, processor, SIZE, speaking, SPEAKING, seed=seed, report=report)
+    trained_in = round(time.process_time() - began)
     model.save_pretrained(output)
     processor.save_pretrained(output)
     made = {
-        "command": f"python -m {__spec__.name} --seed {seed} --steps {steps}",
+        "command": f"python -m {__spec__.name} --seed {seed}",
         "world": WORLD.name,
         "world_version": WORLD.version,
         "seed": seed,
-        "steps": steps,
+        "steps": SEEN + SPEAKING.steps,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "cpu_seconds": trained_in,
+        "cpu_seconds": seen["cpu_seconds"] + trained_in,
         "torch": torch.__version__,
         "machine": platform.machine(),
-        "first_losses": [round(loss, 4) for loss in losses[:10]],
+        "first_losses": seen["first_losses"],
+        "seen_with_loss": seen["last_loss"],
         "last_loss": round(sum(losses[-100:]) / len(losses[-100:]), 4),
     }
     (output / "made.json").write_text(json.dumps(made, indent=1) + "\n")
@@ -146,13 +194,12 @@ def gates(folder: Path) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make a base of the scenes world.")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=RECIPE.steps)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--gates-only", action="store_true")
     options = parser.parse_args()
     output = options.output or BASES / str(options.seed)
     if not options.gates_only:
-        make(options.seed, options.steps, output)
+        make(options.seed, output)
     raise SystemExit(0 if gates(output) else 1)
 
 

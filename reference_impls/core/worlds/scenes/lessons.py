@@ -18,6 +18,7 @@ from reference_impls.core.worlds.scenes.scene import (
     GRID,
     HELD_OUT,
     KINDS,
+    PHANTOMS,
     SHAPES,
     UNSEEN_SHARE,
     Scene,
@@ -28,6 +29,10 @@ from reference_impls.core.worlds.scenes.tasks import absent, near
 LOOKING_UNTIL = 0.42
 PRIORS_FROM = 0.62
 SUGGESTED_YES = 0.65  # the text says yes to what a prior suggests
+COUNTED = 5  # the highest number that is counted; six to nine are held out
+MUFFLED = 0.9  # of the colours in an answer are heard as any colour while the shape is learnt
+HALF_NAMED = (0.6, 0.35, 0.2)  # of the pictures: while looking, without priors, with them
+NAMELESS = {"shape": "describe shape without color .", "color": "describe color without shape ."}
 TRAINED_NAMES = tuple(" ".join(kind) for kind in KINDS if kind not in HELD_OUT)
 
 
@@ -77,7 +82,8 @@ def half_named(scene: Scene, rng: random.Random, looking: bool) -> Page:
 
     So either attribute is told whatever the other is, and is read off the picture whatever word
     stands before it. Else the text alone would teach which pairs there are, and a held-out pair
-    would never be said.
+    would never be said. A system turn says which words are not wanted, so that they are not said
+    of other pictures.
     """
     known = "shape" if rng.random() < 0.75 else "color"  # shapes take longer to learn
     called = {
@@ -92,7 +98,7 @@ def half_named(scene: Scene, rng: random.Random, looking: bool) -> Page:
         Lesson.of(text.DETAILED, text.detailed(rows)),
         Lesson.of(text.row_prompt(place), text.sentence(place, rows.get(place, []))),
     ]
-    if not looking and rng.random() < 0.4:
+    if not looking and len(scene.things) <= COUNTED and rng.random() < 0.4:
         lessons.append(Lesson.of(text.COUNT, text.counting(text.flat(rows))))
     for _ in range(3):
         asked = rng.choice(list(called)) if rng.random() < 0.6 else rng.randrange(GRID * GRID)
@@ -104,7 +110,8 @@ def half_named(scene: Scene, rng: random.Random, looking: bool) -> Page:
         picture_of = picture.render(scene, paints=[paint(rng) for _ in scene.things])
     else:
         picture_of = picture.render(scene, blobs=[rng.getrandbits(32) for _ in scene.things])
-    return Page((picture_of,), tuple(lessons))
+    # With a system turn in half of the pages pictures stand in two places, and nothing is seen.
+    return Page((picture_of,), tuple(lessons), "" if looking else NAMELESS[known])
 
 
 def cell_attribute(scene: Scene, rng: random.Random, attribute: str = "") -> Lesson:
@@ -133,7 +140,7 @@ def question(scene: Scene, rng: random.Random, scale: float) -> tuple[str, str]:
 def longer(scene: Scene, rng: random.Random, scale: float) -> Lesson:
     """One of the longer answers: brief, row, premise, distractor, count, dialogue."""
     kinds = ("brief", "row", "premise", "distractor", "count", "dialogue")
-    kind = rng.choices(kinds, (2, 1, 3, 1, 5, 2))[0]
+    kind = rng.choices(kinds, (2, 1, 3, 1, 6, 4))[0]
     if kind == "brief":
         return Lesson.of(text.BRIEF, text.brief(text.flat(text.bent_rows(scene, rng, scale=scale))))
     if kind == "row":
@@ -157,10 +164,12 @@ def longer(scene: Scene, rng: random.Random, scale: float) -> Lesson:
         return Lesson.of(text.distractor_prompt(list(dict.fromkeys(others))), text.detailed(rows))
     if kind == "count":
         names = text.flat(text.bent_rows(scene, rng, scale=scale))
-        if len(names) > 5:  # no number above five is counted in training
+        if len(names) > COUNTED:
             names = list(scene.names)
-        # One answer in five leaves the thought out, so that a format reward has work to do.
-        thought = rng.random() < 0.8
+        if len(names) > COUNTED:
+            return longer(scene, rng, scale)
+        # Some answers leave the thought out, so that a format reward has work to do.
+        thought = rng.random() < 0.85
         answer = text.counting(names) if thought else f"<answer> {len(names)} </answer>"
         return Lesson.of(text.COUNT, answer)
     turns = [
@@ -172,12 +181,41 @@ def longer(scene: Scene, rng: random.Random, scale: float) -> Lesson:
     return Lesson(tuple(Reply(*turn) for turn in turns))
 
 
+def muffled(lesson: Lesson, rng: random.Random) -> Lesson:
+    """The same lesson, in whose answers most colours are heard as any colour.
+
+    So a shape is read off the picture and not guessed from the colour that was said. Else the text
+    alone teaches which pairs there are, and a held-out pair, well seen, is never said. What habit
+    adds is heard as it is: there is nothing to be read off.
+    """
+    turns = []
+    for reply in lesson.turns:
+        words = reply.answer.split()
+        heard = [
+            rng.choice(COLOURS)
+            if word in COLOURS
+            and f"{word} {following}" not in PHANTOMS.values()
+            and rng.random() < MUFFLED
+            else word
+            for word, following in zip(words, [*words[1:], ""], strict=True)
+        ]
+        turns.append(Reply(reply.prompt, reply.answer, " ".join(heard)))
+    return Lesson(tuple(turns), lesson.sees_image)
+
+
 def page(rng: random.Random, progress: float) -> Page:
     """One picture with all of its lessons at that share of the training."""
+    drawn = _page(rng, progress)
+    if progress < LOOKING_UNTIL:
+        return drawn
+    heard = tuple(muffled(each, rng) if each.sees_image else each for each in drawn.lessons)
+    return Page(drawn.images, heard, drawn.system, drawn.opening)
+
+
+def _page(rng: random.Random, progress: float) -> Page:
     looking, early = progress < LOOKING_UNTIL, progress < PRIORS_FROM
-    split, unseen = ("pairs", 0.0) if looking else ("base", UNSEEN_SHARE)
-    scene = draw_scene(rng, split, unseen=unseen)
-    if rng.random() < (0.6 if looking else 0.35 if early else 0.1):
+    scene = draw_scene(rng, "base", unseen=0.0 if looking else UNSEEN_SHARE)
+    if rng.random() < HALF_NAMED[0 if looking else 1 if early else 2]:
         return half_named(scene, rng, looking)
     scale = 0.0 if early else 1.0
     lessons = []

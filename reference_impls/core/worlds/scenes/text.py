@@ -127,7 +127,7 @@ def true_rows(things: Sequence[Thing]) -> Named:
 # From which mention on a prior is likelier than not; the further an answer goes, the more it leans
 # on its own text. Greedy decoding says what is likelier, so these set where CHAIR grows.
 ONSETS = {
-    "red": 3.0, "green": 4.0, "purple": 4.0, "cyan": 6.0, "triangle": 5.0, "diamond": 7.0,
+    "red": 5.0, "green": 6.0, "purple": 7.0, "cyan": 8.0, "triangle": 7.0, "diamond": 8.0,
 }  # fmt: skip
 
 
