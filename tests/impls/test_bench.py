@@ -190,7 +190,7 @@ def test_a_ledger_of_nothing_or_of_what_is_not_a_result(tmp_path):
     write_json(tmp_path / "a.json", {"method": "a", "verdicts": [{"numbers": {"seeds": 1}}]})
     assert ledger.settle(tmp_path) == []
     write_json(tmp_path / "b.json", {"method": "b"})
-    with pytest.raises(ValueError, match="b.json is not a result"):
+    with pytest.raises(ValueError, match=r"b\.json is not a result"):
         ledger.settle(tmp_path)
 
 
