@@ -38,6 +38,8 @@ SIZE = base.Size(image=picture.SIZE, patch=picture.CELL)
 SEEING = base.Recipe(steps=9000)
 SEEN = 3780  # steps of it that are walked: rates stay high, which it takes to begin to see
 SPEAKING = base.Recipe(steps=3800, rate=1.2e-3, matrix_rate=3.6e-3)
+FINISHING = base.Recipe(steps=1600, rate=6e-4, matrix_rate=1.8e-3)
+FINISHED = 100  # added to a base's seed: pages of its last part are others than of the second
 EYES = 1  # the seed of what all bases see with
 HELD_OUT_SCENES = 1024
 
@@ -120,6 +122,11 @@ def speaking(rng: random.Random, progress: float) -> Page:
     return lessons.page(rng, lessons.LOOKING_UNTIL + progress * (1 - lessons.LOOKING_UNTIL))
 
 
+def finishing(rng: random.Random, progress: float) -> Page:
+    """Pages of the last part: the text with all of its habits."""
+    return lessons.page(rng, 1.0)
+
+
 def eyes() -> Path:
     """The folder of what all bases begin with; trained where the cache has none."""
 
@@ -150,8 +157,14 @@ def make(seed: int, output: Path) -> None:
     first = eyes()
     seen = json.loads((first / "eyes.json").read_text())
     model, processor = load(str(first), "cpu", "float32")
-    began, report = time.process_time(), told(SPEAKING.steps)
-    losses = base.train(model, processor, SIZE, speaking, SPEAKING, seed=seed, report=report)
+    began = time.process_time()
+    base.train(
+        model, processor, SIZE, speaking, SPEAKING, seed=seed, report=told(SPEAKING.steps)
+    )
+    losses = base.train(
+        model, processor, SIZE, finishing, FINISHING, seed=FINISHED + seed,
+        report=told(FINISHING.steps),
+    )  # fmt: skip
     trained_in = round(time.process_time() - began)
     model.save_pretrained(output)
     processor.save_pretrained(output)
@@ -160,7 +173,7 @@ def make(seed: int, output: Path) -> None:
         "world": WORLD.name,
         "world_version": WORLD.version,
         "seed": seed,
-        "steps": SEEN + SPEAKING.steps,
+        "steps": SEEN + SPEAKING.steps + FINISHING.steps,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "cpu_seconds": seen["cpu_seconds"] + trained_in,
         "torch": torch.__version__,
