@@ -486,7 +486,7 @@ def test_text_from_the_data_cannot_write_to_the_terminal(mm, folder):
 def test_progress_is_said_where_it_takes_long(mm, monkeypatch):
     monkeypatch.setattr(command, "SLOW", 0.0)
     result = mm("tests/data/example_pairs")
-    assert re.match(r"1 rows read, \d+ per second\n", result.stderr)
+    assert re.match(r"2 rows read, \d+ per second\n", result.stderr)
     assert result.exit_code == 0
 
 

@@ -101,14 +101,15 @@ def _there(name: str) -> bool:
 
 
 class Progress:
-    """Says on stderr how far a check has come, where that takes long."""
+    """Says on stderr how far a check has come, where that takes long from its first row on."""
 
-    def __init__(self) -> None:
-        self.started = self.said = time.monotonic()
+    started = said = 0.0
 
     def __call__(self, rows: int) -> None:
         now = time.monotonic()
-        if now - self.said >= SLOW:
+        if not self.started:
+            self.started = self.said = now
+        elif now - self.said >= SLOW:
             self.said = now
             rate = rows / (now - self.started)
             click.echo(f"{rows} rows read, {rate:.0f} per second", err=True)
