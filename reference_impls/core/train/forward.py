@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import inspect
 import itertools
 import logging
 from collections import OrderedDict
@@ -45,6 +46,8 @@ from reference_impls.core.model.encode import (
     digest,
     stack_vision,
 )  # fmt: skip
+from reference_impls.core.processes import by_main, main_process
+from reference_impls.core.train.checkpoints import saving
 from reference_impls.core.train.layout import (
     PADDING,
     PROMPT,
@@ -58,8 +61,8 @@ from reference_impls.core.train.layout import (
 from reference_impls.core.train.reference import (
     StoredReference,
     bare,
-    fingerprint,
     read_reference,
+    reference_folder,
     write_reference,
 )  # fmt: skip
 
@@ -69,6 +72,8 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 25
 """Numbers of a piece of logits (positions x vocabulary) that is held at a time: 128 MB."""
+KEPT = 1024
+"""Rows whose reference is written to disk at a time."""
 SCALED_LOGITS = (
     "final_logit_softcapping",
     "logit_scale",
@@ -105,10 +110,12 @@ class ViewScores:
 
 @dataclass(frozen=True)
 class Layout:
-    """How batches are scored, and why not in the shared layout where they are not."""
+    """How batches are scored, and why not in the shared layout where they are not. kinds: of
+    prompts that it was checked on."""
 
     name: LayoutName
     reason: str = ""
+    kinds: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 class Unsupported(Exception):
@@ -351,25 +358,38 @@ class Scorer:
         return self._score(model, batch, layout, pixels or {}, distributions, kl_from)
 
     def layout(self, model: nn.Module, batch: ViewBatch) -> Layout:
-        """The layout that a model is scored in, decided once for training and once for not."""
+        """The layout that a model is scored in, decided for training and for not.
+
+        Decided on the first batch, and again on one with a kind of prompt that was not among those
+        checked (several images, a video, an image that two prompts show). Of several processes only
+        the first batch decides: a later check in one of them would leave the others waiting."""
         if not self.wanted:
             return Layout("plain")
         known = self.layouts.get(model.training)
-        if known is None:
-            known = self._choose(model, batch)
-            told = {each.reason for each in self.layouts.values()}
-            self.layouts[model.training] = known
-            if known.reason and known.reason not in told:
-                logger.warning("each answer is scored with a prompt of its own: %s", known.reason)
-            elif not told:
-                logger.info("answers to a prompt are scored in one pass, as checked on two rows")
-        return known
+        if known is not None and (known.reason or _together()):
+            return known
+        kinds = prompt_kinds(batch)
+        checked = frozenset() if known is None else known.kinds
+        new = {kind: rows for kind, rows in kinds.items() if kind not in checked}
+        if known is not None and not new:
+            return known
+        rows = {row for few in new.values() for row in few}
+        rows |= set(range(min(2, len(batch)))) if known is None else set()
+        chosen = self._choose(model, batch.some(sorted(rows)))
+        chosen = dataclasses.replace(chosen, kinds=checked | frozenset(kinds))
+        told = {each.reason for each in self.layouts.values()}
+        self.layouts[model.training] = chosen
+        if chosen.reason and chosen.reason not in told:
+            logger.warning("each answer is scored with a prompt of its own: %s", chosen.reason)
+        elif not told:
+            logger.info("answers to a prompt are scored in one pass, as checked on the first rows")
+        return chosen
 
     def _choose(self, model: nn.Module, batch: ViewBatch) -> Layout:
         reason = unshareable(model, batch)
         if not reason:
             try:
-                reason = self.compare(model, batch.narrowed(2))
+                reason = self.compare(model, batch)
             except Exception as problem:
                 # Whatever a model of another kind makes of a mask of blocks: it is scored plainly.
                 first = str(problem).strip().partition("\n")[0]
@@ -521,10 +541,12 @@ class Scorer:
         return places
 
     def _rope_positions(self, core: Any, prompt: Prompt) -> Tensor:
-        """(3, L) positions of a prompt as the model itself gives them."""
-        grids = {name: each for name, each in prompt.vision.items() if name.endswith("grid_thw")}
-        types = prompt.columns.get("mm_token_type_ids", [])
-        asked = digest(f"{types} {[each.tolist() for each in grids.values()]}".encode())
+        """(3, L) positions of a prompt as the model itself gives them: grids of images and videos,
+        and the seconds between a video's frames, say where they stand."""
+        wanted = inspect.signature(core.get_rope_index).parameters
+        grids = {name: each for name, each in prompt.vision.items() if name in wanted}
+        said = [f"{name} {each.tolist()}" for name, each in grids.items()]
+        asked = digest(f"{prompt.columns} {len(prompt.ids)} {said}".encode())
         if asked not in self._rope:
             ids = torch.tensor([prompt.ids])
             columns = {name: torch.tensor([each]) for name, each in prompt.columns.items()}
@@ -571,36 +593,63 @@ class Scorer:
         device: torch.device | str | None = None,
         views: Sequence[str] | None = None,
         path: Path | None = None,
-        seed: int = 0,
     ) -> StoredReference:
         """Log-probabilities of every row's answers under a frozen model, scored once.
 
-        With a folder `path` they are kept there, in a file named after the model's weights and the
-        seed, and what it holds already is not scored again. `views`: which ones, all by default.
+        With a folder `path` they are kept there, and what it holds already is not scored again: by
+        prompt, images and answer, under the same model (`reference_folder`). They are written every
+        KEPT rows, so that a pass that was ended goes on where it was. `views`: which ones, all by
+        default.
         """
         if device is not None and next(model.parameters()).device.type != torch.device(device).type:
             model.to(device)
         names = [view.name for view in self.views] if views is None else list(views)
-        file = None if path is None else Path(path) / f"{fingerprint(model)}-{seed}.safetensors"
-        stored = StoredReference(read_reference(file) if file is not None else {})
         training = model.training
         model.eval()
+        folder, found = None, {}
+        if path is not None:
+            root = Path(path)
+            folder, found = by_main(lambda: self._kept(root, model))
+        stored, new, scored = StoredReference(found), {}, 0
         try:
             for start in range(0, len(rows), batch_size):
                 numbers = range(start, min(start + batch_size, len(rows)))
                 batch = self.collate([rows[number] for number in numbers], numbers)
-                if all(key in stored.logps for name in names for key in batch.keys[name]):
+                missing = [
+                    place
+                    for place in range(len(batch))
+                    if any(batch.keys[name][place] not in stored.logps for name in names)
+                ]
+                if not missing:
                     continue
+                if len(missing) < len(batch):
+                    batch = batch.some(missing)
                 scores = self.score(model, batch)
+                scored += len(batch)
                 for name in names:
                     for row, key in enumerate(batch.keys[name]):
                         length = len(batch.answers[name][row].ids)
-                        stored.logps[key] = scores.logps[name][row, :length].float().cpu().clone()
+                        new[key] = scores.logps[name][row, :length].float().cpu().clone()
+                stored.logps |= new
+                if len(new) >= KEPT * len(names):
+                    _keep(folder, new)
+                    new = {}
+            _keep(folder, new)
         finally:
             model.train(training)
-        if file is not None:
-            write_reference(file, stored.logps)
+        if path is not None:
+            logger.info(
+                "reference: %d of %d rows scored, the others were kept in %s",
+                scored, len(rows), path,
+            )  # fmt: skip
         return stored
+
+    def _kept(self, root: Path, model: nn.Module) -> tuple[Path, dict[str, Tensor]]:
+        """Folder of a model's log-probabilities, and what it holds."""
+        with saving(root):  # before hours are spent on what cannot be kept
+            root.mkdir(parents=True, exist_ok=True)
+        folder = reference_folder(root, model, self.encoder.processor)
+        return folder, read_reference(folder)
 
 
 # --- parts of a call -----------------------------------------------------------------------------
@@ -618,6 +667,11 @@ def check_fits(inner: Any, batch: ViewBatch) -> None:
             [len(answer.ids) for answer in batch.answers[name]],
             [f"row {number}, view '{name}'" for number in batch.numbers],
         )
+
+
+def _keep(folder: Path | None, logps: Mapping[str, Tensor]) -> None:
+    if folder is not None and logps and main_process():
+        write_reference(folder, logps)
 
 
 def answer_text(response: Any) -> str:
@@ -638,14 +692,41 @@ def _same(values: Tensor) -> Tensor:
     return values
 
 
+def prompt_kinds(batch: ViewBatch) -> dict[str, list[int]]:
+    """Kinds of prompts in a batch, each with a few rows that have it: which media they show, one or
+    several, and whether prompts that differ show the same."""
+    kinds: dict[str, list[int]] = {}
+    shown: dict[tuple[str, ...], tuple[str, int]] = {}
+    for prompts in batch.prompts.values():
+        for row, prompt in enumerate(prompts):
+            number = min(len(prompt.images), 2)
+            kinds.setdefault(f"{sorted(prompt.vision)} {number}", [row])
+            key, first = shown.setdefault(prompt.images, (prompt.key, row))
+            if prompt.images and key != prompt.key:
+                kinds.setdefault("the same in several prompts", [first, row])
+    return kinds
+
+
+def _together() -> bool:
+    """Whether other processes score at the same time."""
+    there = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return there and torch.distributed.get_world_size() > 1
+
+
+def media_of(inner: Any) -> list[str]:
+    """Kinds of media whose features a model looks up by a method, one for each token of theirs."""
+    return [
+        kind
+        for kind in ("image", "video")
+        if hasattr(inner.base_model, f"get_{kind}_features")
+        and getattr(inner.config, f"{kind}_token_id", None) is not None
+    ]
+
+
 def features_repeat(inner: Any, sequences: Sequences) -> bool:
-    """Whether several sequences show an image, and its features are all that they need of it."""
-    vision = getattr(inner.config, "vision_config", None)
-    # Qwen3-VL's decoder reads further layers of the tower.
-    several = bool(getattr(vision, "deepstack_visual_indexes", None))
+    """Whether several sequences show the same media, of a model whose features can be repeated."""
     shown = sum(number is not None for number in sequences.vision)
-    known = hasattr(inner.base_model, "get_image_features")
-    return known and shown > len(sequences.inputs) and not several
+    return shown > len(sequences.inputs) and bool(media_of(inner))
 
 
 def inner_call(model: nn.Module) -> nn.Module:
@@ -761,35 +842,50 @@ def _split_attention(
 
 @contextlib.contextmanager
 def _features_once(inner: Any, sequences: Sequences) -> Iterator[None]:
-    """Images that several sequences show go through the vision tower once.
+    """Images and videos that several sequences show go through the vision tower once.
 
-    The model is given each image's pixels once; what its `get_image_features` finds is repeated in
-    the order in which sequences show it."""
+    The model is given each prompt's pixels once; what its vision tower finds is repeated in the
+    order in which sequences show it. Every model puts one feature in the place of each media token,
+    so a prompt's share of them is the number of those tokens in it."""
     core = inner.base_model
-    original = core.get_image_features
-    order = [number for number in sequences.vision if number is not None]
-    images = [0] * len(sequences.inputs)
-    for number, prompt in zip(sequences.vision, sequences.prompts, strict=True):
-        if number is not None:
-            images[number] = len(prompt.images)
-    tiles = [len(given["pixel_values"]) for given in sequences.inputs]
+    shown = [number for number in sequences.vision if number is not None]
+    first = [sequences.vision.index(number) for number in range(len(sequences.inputs))]
+    inside = False
 
-    def features(*given: Any, **named: Any) -> Any:
-        output = original(*given, **named)
-        found = output.pooler_output
-        # One part per prompt, per image or per tile, as the model has it.
-        fitting = [
-            counts for counts in ([1] * len(images), images, tiles) if sum(counts) == len(found)
-        ]
-        if not fitting:
-            raise Unsupported(f"its vision tower gives {len(found)} parts for {sum(images)} images")
-        ends = list(itertools.accumulate(fitting[0]))
-        chunks = [found[end - count : end] for end, count in zip(ends, fitting[0], strict=True)]
-        shown = [chunks[number] for number in order]
-        output.pooler_output = (
-            torch.cat(shown) if torch.is_tensor(found) else list(itertools.chain(*shown))
-        )
-        return output
+    def once(kind: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        token = getattr(inner.config, f"{kind}_token_id")
+        counts = [sequences.prompts[number].ids.count(token) for number in first]
+        edges = [0, *itertools.accumulate(counts)]
 
-    with _replacing(core, "get_image_features", features):
+        def repeated(found: Any) -> Any:
+            """(tokens, d) in any shape, or parts of it, in the order of sequences."""
+            several = not torch.is_tensor(found)
+            flat = torch.cat([p.flatten(0, -2) for p in found]) if several else found.flatten(0, -2)
+            if len(flat) != edges[-1]:
+                raise Unsupported(
+                    f"its vision tower gives {len(flat)} features for {edges[-1]} {kind} tokens"
+                )
+            whole = torch.cat([flat[edges[number] : edges[number + 1]] for number in shown])
+            return [whole] if several else whole.unflatten(0, (-1, *found.shape[1:-1]))
+
+        def features(*given: Any, **named: Any) -> Any:
+            nonlocal inside
+            if inside:  # Qwen3-VL reads a video as images
+                return original(*given, **named)
+            inside = True
+            try:
+                output = original(*given, **named)
+            finally:
+                inside = False
+            output.pooler_output = repeated(output.pooler_output)
+            if getattr(output, "deepstack_features", None) is not None:
+                output.deepstack_features = [repeated(each) for each in output.deepstack_features]
+            return output
+
+        return features
+
+    with contextlib.ExitStack() as stack:
+        for kind in media_of(inner):
+            name = f"get_{kind}_features"
+            stack.enter_context(_replacing(core, name, once(kind, getattr(core, name))))
         yield

@@ -65,12 +65,12 @@ class ViewBatch:
         masks = {name: mask.to(device) for name, mask in self.masks.items()}
         return dataclasses.replace(self, masks=masks)
 
-    def narrowed(self, rows: int) -> ViewBatch:
-        """The first rows alone."""
-        answers = {name: each[:rows] for name, each in self.answers.items()}
-        prompts = {name: each[:rows] for name, each in self.prompts.items()}
-        keys = {name: each[:rows] for name, each in self.keys.items()}
-        return view_batch(self.views, prompts, answers, keys, self.numbers[:rows])
+    def some(self, rows: Sequence[int]) -> ViewBatch:
+        """These rows alone, by their places in the batch."""
+        answers = {name: [each[row] for row in rows] for name, each in self.answers.items()}
+        prompts = {name: [each[row] for row in rows] for name, each in self.prompts.items()}
+        keys = {name: [each[row] for row in rows] for name, each in self.keys.items()}
+        return view_batch(self.views, prompts, answers, keys, [self.numbers[row] for row in rows])
 
 
 def view_batch(
