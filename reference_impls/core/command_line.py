@@ -20,7 +20,14 @@ import click
 
 from reference_impls.core.annotating import annotated, annotator_options, questions
 from reference_impls.core.annotating import check as check_annotator
-from reference_impls.core.method import METHODS, ContractError, Script, load_script, script_names
+from reference_impls.core.method import (
+    METHODS,
+    ContractError,
+    PairStage,
+    Script,
+    load_script,
+    script_names,
+)
 from reference_impls.core.processes import FailedInMain, by_main, join, main_process
 
 if TYPE_CHECKING:
@@ -162,6 +169,12 @@ def run(method: str, arguments: list[str]) -> int:
     help="Score the reference once before training (default), or at every step.",
 )
 @click.option(
+    "--reference-cache",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="Keep the reference's log-probabilities there: runs on the same rows score them once.",
+)
+@click.option(
     "--shared-prefix/--plain-layout",
     default=None,
     help="One pass over what views of a row share (default), or one per view.",
@@ -192,6 +205,7 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     preset = options["preset"] or ("paper" if options["model"] else "lab")
     cfg = chosen_config(script, options["variant"], options["changes"])
     changes = chosen_settings(options)
+    check_reference_cache(script, cfg, options)
     check_device(options["device"] or "cpu")
     try:
         join(options["device"] or "cpu")
@@ -339,6 +353,7 @@ SETTINGS = {
     "lora_alpha": "lora_alpha", "lora_targets": "lora_targets", "load_in_4bit": "load_in_4bit",
     "max_pixels": "max_pixels", "min_pixels": "min_pixels", "log_to": "log_to",
     "stored_reference": "stored_reference", "shared_prefix": "shared_prefix",
+    "reference_cache": "reference_cache",
 }  # fmt: skip
 """Option -> field of `TrainSettings` that it changes."""
 
@@ -358,6 +373,24 @@ def chosen_settings(options: dict[str, Any]) -> dict[str, Any]:
     if options["epochs"] is not None:
         given["steps"] = None
     return given
+
+
+def check_reference_cache(script: Script, cfg: Any, options: dict[str, Any]) -> None:
+    """Refuse --reference-cache where no stage would read it."""
+    if options["reference_cache"] is None:
+        return
+    if options["stored_reference"] is False:
+        raise click.UsageError("--reference-cache keeps a stored reference: not --live-reference")
+    from reference_impls.core.train.pairs import why_not_stored
+
+    pairs = [stage for stage in script.method.stages if isinstance(stage, PairStage)]
+    reasons = [why_not_stored(stage, stage.views_of(cfg)) for stage in pairs]
+    if all(reasons):
+        reason = reasons[-1] if reasons else "does not train on pairs"
+        raise click.UsageError(
+            f"--reference-cache: {script.method.record} has no reference that could be kept: "
+            f"it {reason}"
+        )
 
 
 def chosen_world(script: Script, name: str | None, conditions: Sequence[str]) -> World[Any]:

@@ -23,6 +23,7 @@ class TrainSettings:
     the layers that are adapted, separated by commas (`q_proj,v_proj`), or is `all`. `load_in_4bit`
     keeps the weights below an adapter in 4 bits. `max_pixels` and `min_pixels` bound the size of
     images where the processor knows such bounds. `log_to` is `none`, `tensorboard` or `wandb`.
+    `reference_cache`: a folder in which stored references are kept for other runs.
     """
 
     learning_rate: float
@@ -50,6 +51,7 @@ class TrainSettings:
     min_pixels: int | None = None
     log_to: str = "none"
     stored_reference: bool = True
+    reference_cache: str | None = None
     shared_prefix: bool = True
     seed: int = 1
 
@@ -78,6 +80,9 @@ class TrainSettings:
         """An adapter's update is scaled by this over the rank."""
         return 2 * self.lora_rank if self.lora_alpha is None else self.lora_alpha
 
+
+BESIDE_A_RUN = ("log_to", "reference_cache")
+"""Settings that change no number of a run: who is told of it, and what is kept for others."""
 
 # The lab's common budget. A method's own rate is chosen out of one grid on the validation split
 # (reference_impls/results/) and stands in its script.

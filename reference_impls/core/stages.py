@@ -29,7 +29,7 @@ from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.load import PixelLimits, load
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.processes import by_main, main_process
-from reference_impls.core.settings import TrainSettings
+from reference_impls.core.settings import BESIDE_A_RUN, TrainSettings
 from reference_impls.core.train.checkpoints import (
     MODEL,
     begin,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 EVERYWHERE = (
     "device", "dtype", "lora_rank", "lora_alpha", "lora_targets", "load_in_4bit", "train_vision",
     "gradient_checkpointing", "max_pixels", "min_pixels", "stored_reference", "shared_prefix",
-    "per_device_batch_size", "seed", "log_to",
+    "per_device_batch_size", "seed", *BESIDE_A_RUN,
 )  # fmt: skip
 """Settings that hold in every stage of a run; all others change the last stage only."""
 SHRUNK = ("pairs", "steps", "batch_size")
@@ -277,7 +277,7 @@ def _identity(
         "settings": {
             name: value
             for name, value in dataclasses.asdict(settings).items()
-            if name != "log_to"  # who is told of a run does not change it
+            if name not in BESIDE_A_RUN
         },
         "rows": row_digest(rows) if run.rows is None or isinstance(rows, list) else len(rows),
         "start": model_digest(start),

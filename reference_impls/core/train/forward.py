@@ -606,11 +606,13 @@ class Scorer:
         names = [view.name for view in self.views] if views is None else list(views)
         training = model.training
         model.eval()
-        folder, found = None, {}
+        folder: Path | None = None
+        found: dict[str, Tensor] = {}
+        new: dict[str, Tensor] = {}
         if path is not None:
             root = Path(path)
             folder, found = by_main(lambda: self._kept(root, model))
-        stored, new, scored = StoredReference(found), {}, 0
+        stored, scored = StoredReference(found), 0
         try:
             for start in range(0, len(rows), batch_size):
                 numbers = range(start, min(start + batch_size, len(rows)))
@@ -866,7 +868,7 @@ def _features_once(inner: Any, sequences: Sequences) -> Iterator[None]:
                     f"its vision tower gives {len(flat)} features for {edges[-1]} {kind} tokens"
                 )
             whole = torch.cat([flat[edges[number] : edges[number + 1]] for number in shown])
-            return [whole] if several else whole.unflatten(0, (-1, *found.shape[1:-1]))
+            return [whole] if several else whole.reshape(-1, *found.shape[1:])
 
         def features(*given: Any, **named: Any) -> Any:
             nonlocal inside

@@ -21,7 +21,14 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
-from reference_impls.core.method import PairStage, Prepare, Row, TokenColumns, ViewInputs
+from reference_impls.core.method import (
+    PairStage,
+    Prepare,
+    Row,
+    TokenColumns,
+    View,
+    ViewInputs,
+)
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.scores import PairBatch, Scores
 from reference_impls.core.settings import TrainSettings
@@ -358,11 +365,7 @@ def train_pairs(
     views = stage.views_of(cfg)
     scorer = forward.Scorer(Encoder(processor), views, shared=settings.shared_prefix)
     wants_reference = any(view.reference or view.vocabulary_kl for view in views)
-    storable = (
-        settings.stored_reference
-        and stage.negatives is None
-        and not any(view.vocabulary_kl for view in views)
-    )
+    storable = settings.stored_reference and not why_not_stored(stage, views)
     frozen = reference_model
     if wants_reference and not storable and frozen is None and not settings.lora_rank:
         frozen = common.frozen_copy(model)
@@ -389,6 +392,7 @@ def train_pairs(
                 batch_size=settings.batch_size,
                 device=trainer.args.device,
                 views=[view.name for view in views if view.reference],
+                path=None if settings.reference_cache is None else Path(settings.reference_cache),
             )
         trainer.reference_model = None
         del frozen
@@ -397,6 +401,17 @@ def train_pairs(
         trainer.train_from(resume_from)
     trained: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
     return trained
+
+
+def why_not_stored(stage: PairStage, views: Sequence[View]) -> str:
+    """Why a stage's reference is not scored once before training; "" where it is."""
+    if stage.negatives is not None:
+        return "makes other images at every step"
+    if any(view.vocabulary_kl for view in views):
+        return "compares whole distributions with it"
+    if not any(view.reference for view in views):
+        return "has none"
+    return ""
 
 
 @dataclass
