@@ -148,9 +148,10 @@ def asked_model(
     from reference_impls.evaluate import generate
 
     assert options.model is not None
+    data = options.data
     asking = generate.Asking(
         model=options.model,
-        images=options.image_root or options.data,
+        images=options.image_root or (data if data.is_dir() else data.parent),
         prompt=options.prompt or generate.PLACE,
         device=options.device,
         dtype=options.dtype,

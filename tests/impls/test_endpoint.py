@@ -322,6 +322,18 @@ def test_claims_are_sentences_checked_one_by_one(judge):
     assert len(server.asked) == 3 and 'Somebody who was asked "What?"' in server.asked[0]["text"]
 
 
+def test_a_conversation_is_shown_whole(judge):
+    annotator, server = judge(lambda text: "8")
+    turns = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]},
+        {"role": "assistant", "content": "A cup."},
+        {"role": "user", "content": "Which colour?"},
+    ]
+    annotator.scores([Question(Asked(0, turns))], MEDIA[:1], ["Red."])
+    wanted = "Question: user: What is it?\nassistant: A cup.\nuser: Which colour?\n\nAnswer: Red."
+    assert wanted in server.asked[0]["text"]
+
+
 def test_a_reply_without_the_form_is_asked_for_once_more(judge):
     annotator, server = judge(lambda text: "7" if verbal.AGAIN in text else "I would say seven")
     assert annotator.scores(items("What?"), MEDIA[:1], ["A cup."]) == [0.7]

@@ -609,6 +609,13 @@ def test_limits_and_prompts(asked, tmp_path, monkeypatch):
     assert turn["content"][1]["text"] == "Is there a thing1? Say it."
 
 
+def test_images_lie_beside_a_file_of_questions(asked):
+    command = list(asked)
+    command[2] = asked[2] / "coco_pope_random.json"
+    result = mm(*command)
+    assert result.exit_code == 0, result.stderr
+
+
 def test_drawn_questions_are_the_same_for_a_seed(tmp_path):
     questions = Pope(pope(tmp_path)).questions
 

@@ -217,8 +217,11 @@ class Picked(Sequence[Media]):
 
 
 def asked(item: Item[Any]) -> str:
-    """The words of what is asked: the last turn of a dataset's question."""
-    return text(item.scene.messages)
+    """The words of what is asked; of a conversation all its turns."""
+    turns = item.scene.messages
+    if len(turns) == 1:
+        return text(turns)
+    return "\n".join(f"{turn['role']}: {text([turn])}" for turn in turns)
 
 
 def turned(question: str, one: str, other: str) -> bool:
