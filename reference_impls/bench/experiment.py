@@ -14,6 +14,7 @@ import torch
 
 from reference_impls.bench import cache
 from reference_impls.core import measure, provenance
+from reference_impls.core.data.rows import LazyRows, said
 from reference_impls.core.judges import Workshop
 from reference_impls.core.method import GroupStage, PairStage, Row, Script, load_script
 from reference_impls.core.model.policy import Policy
@@ -51,6 +52,7 @@ class Experiment:
     resume: bool = False
     baselines: bool = True
     rows: Sequence[Row] | None = None
+    rows_digest: str = ""
     real_model: bool = False
     scenes: int = measure.SCENES
     workshop: Workshop = field(default_factory=Workshop)
@@ -79,7 +81,7 @@ class Experiment:
                 changes.setdefault(name, getattr(mine, name))
         return Run(
             script, cfg, self.preset, changes, self.world, self.task, self.base, output, self.seed,
-            "pairs", self.resume, rows, self.workshop,
+            "pairs", self.resume, rows, self.rows_digest, self.workshop,
         )  # fmt: skip
 
     def policy_of_base(self, run: Run) -> Policy:
@@ -93,9 +95,8 @@ class Experiment:
         """Pairs that every row of the table is scored on; in the lab samples of the base, the last
         of which are kept in memory."""
         if self.rows is not None:
-            kept = min(KEPT_BACK, max(1, len(self.rows) // 10))
-            rows = [self.rows[n] for n in range(len(self.rows) - kept, len(self.rows))]
-            return measure.HeldOutPairs(rows) if "chosen" in rows[0] else None
+            kept = last_rows(self.rows)
+            return measure.HeldOutPairs(kept) if "chosen" in kept[0] else None
         key = (model_digest(self.base), *map(str, self.judged_by(0).items()))
         if key not in _SAMPLED:
             if base is None:
@@ -127,8 +128,7 @@ class Experiment:
         stage = self.script.method.last
         if not isinstance(stage, GroupStage) or self.rows is None:
             return {}
-        kept = min(KEPT_BACK, max(1, len(self.rows) // 10))
-        rows = [self.rows[n] for n in range(len(self.rows) - kept, len(self.rows))]
+        rows = list(last_rows(self.rows))
         answers = measure.answers_of(policy, rows)
         truths = [str(row["answer"]) for row in rows]
         return {
@@ -240,11 +240,14 @@ class Experiment:
         pairs share its numbers whatever else their rows hold."""
         stage, own = self.script.method.last, script.method.last
         if isinstance(stage, GroupStage) and not isinstance(own, GroupStage):
-            answers = [row.get("worked", row.get("answer")) for row in rows]
-            rows = [
-                {**row, "chosen": [{"role": "assistant", "content": str(answer)}]}
-                for row, answer in zip(rows, answers, strict=True)
-            ]
+            asked = rows
+
+            def worked(number: int) -> Row:
+                row = asked[number]
+                return {**row, "chosen": said(str(row.get("worked", row.get("answer"))))}
+
+            lazy = LazyRows(len(asked), worked)
+            rows = list(lazy) if isinstance(asked, list) else lazy
         if self.rows is not None or not isinstance(own, PairStage):
             return rows
         views = own.views_of(script.method.config())
@@ -256,8 +259,7 @@ class Experiment:
         began, method = time.monotonic(), self.script.method
         train = self.rows
         if self.rows is not None:
-            kept = min(KEPT_BACK, max(1, len(self.rows) // 10))
-            train = _Head(self.rows, len(self.rows) - kept)
+            train = LazyRows(len(self.rows) - kept_back(len(self.rows)), self.rows.__getitem__)
         run = self.run_of(self.script, self.cfg, self.output, train)
         base = self.policy_of_base(run)
         for line in run.what_trains(base.model):
@@ -299,26 +301,19 @@ class Experiment:
         }
 
 
+def kept_back(count: int) -> int:
+    """How many rows of a real dataset are kept back to be scored: the last ones."""
+    return min(KEPT_BACK, max(1, count // 10))
+
+
+def last_rows(rows: Sequence[Row]) -> LazyRows:
+    """The rows that are kept back."""
+    kept = kept_back(len(rows))
+    return LazyRows(kept, lambda number: rows[len(rows) - kept + number])
+
+
 def free() -> None:
     """Give back the memory of models that nothing refers to; trainers hold them in circles."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-@dataclass
-class _Head(Sequence[Row]):
-    """The first rows of a dataset, decoded when they are asked for."""
-
-    rows: Sequence[Row]
-    length: int
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, number: Any) -> Any:
-        if isinstance(number, slice):
-            return [self[place] for place in range(*number.indices(self.length))]
-        if not 0 <= number < self.length:
-            raise IndexError(number)
-        return self.rows[number]

@@ -23,6 +23,7 @@ from reference_impls.core.annotating import check as check_annotator
 from reference_impls.core.method import (
     METHODS,
     ContractError,
+    Method,
     PairStage,
     Script,
     load_script,
@@ -234,11 +235,13 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
                 unjudged = questions(options)
             else:
                 rows = read_rows(
-                    options["dataset"], method.last, split=options["split"],
-                    image_root=options["image_root"], limit=options["limit"],
+                    options["dataset"], method.last, cfg, split=options["split"],
+                    image_root=options["image_root"], limit=options["limit"], note=said,
                 )  # fmt: skip
         except DataError as error:
             raise click.ClickException(f"--dataset: {error}") from None
+        if rows is not None:
+            check_enough(len(rows), method, preset, changes)
     by_main(lambda: claim(output, options["resume"], options["overwrite"]))
 
     from reference_impls.bench.experiment import Experiment
@@ -249,13 +252,14 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     from reference_impls.core.train.callbacks import Interrupted
     from reference_impls.core.train.checkpoints import OtherRun, SaveFailed, write_json, write_text
 
+    data = unjudged if rows is None else rows
     experiment = Experiment(
         script=script, cfg=cfg, preset=preset, changes=changes, world=world, output=output,
         base=options["model"] or by_main(lambda: str(world.base(options["seed"]))),
         seed=options["seed"],
         split=lab_split, resume=options["resume"], baselines=options["baselines"],
-        rows=rows, real_model=options["model"] is not None,
-        scenes=options["scenes"] or measure.SCENES,
+        rows=rows, rows_digest=data.digest if data is not None else "",
+        real_model=options["model"] is not None, scenes=options["scenes"] or measure.SCENES,
     )  # fmt: skip
     if main_process():
         write_json(
@@ -497,6 +501,26 @@ def check_split(options: dict[str, Any]) -> str:
     if split not in ("validation", "test"):
         raise click.UsageError("--split without --dataset is validation or test")
     return str(split)
+
+
+def said(line: str) -> None:
+    """A line for the person at the terminal, once for all processes."""
+    if main_process():
+        click.echo(line, err=True)
+
+
+def check_enough(count: int, method: Method, preset: str, changes: dict[str, Any]) -> None:
+    """Refuse a dataset that does not fill one batch beside the rows that are kept back."""
+    from reference_impls.bench.experiment import kept_back
+
+    stage = method.last
+    batch = changes.get("batch_size") or (stage.lab if preset == "lab" else stage.paper).batch_size
+    left = count - kept_back(count)
+    if left < batch:
+        raise click.ClickException(
+            f"--dataset: {count} rows are too few: {count - left} are kept back to be scored, and "
+            f"{left} do not fill a batch of {batch}; give more rows, or a smaller --batch-size"
+        )
 
 
 def make_folder(output: Path, resume: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from reference_impls.core.data.rows import pair_row
+from reference_impls.core.data.rows import LazyRows, pair_row
 from reference_impls.core.method import Row, resolve_views
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.train import forward
@@ -28,16 +28,16 @@ def answer_logps(
 ) -> torch.Tensor:
     """(N,) log pi(answer | images, prompt), summed over the answer's tokens and its ending."""
     view = resolve_views(("chosen",))[0]
-    wanted = [
-        {"images": row[images], "prompt": row["prompt"], "chosen": row[response]} for row in rows
-    ]
     scorer = forward.Scorer(policy.encoder, (view,), shared=False)
     device = next(policy.model.parameters()).device
     policy.model.eval()
     totals = []
     size = min(BATCH, policy.batch_size)
-    for start in range(0, len(wanted), size):
-        part = wanted[start : start + size]
+    for start in range(0, len(rows), size):
+        part = [
+            {"images": row[images], "prompt": row["prompt"], "chosen": row[response]}
+            for row in rows[start : start + size]
+        ]
         batch = scorer.collate(part, list(range(len(part)))).to(device)
         totals.append(scorer.score(policy.model, batch).logps["chosen"].sum(-1).float().cpu())
     return torch.cat(totals)
@@ -60,16 +60,16 @@ class HeldOutPairs:
         """
         if not self.rows:
             return {}
-        blank = [_blank(row["images"]) for row in self.rows]
-        others = [row["images"] for row in (*self.rows[1:], *self.rows[:1])]
-        rows = [
-            {**row, "blank": empty, "others": other}
-            for row, empty, other in zip(self.rows, blank, others, strict=True)
-        ]
+        rows = LazyRows(len(self.rows), self._beside)
         chosen = answer_logps(policy, rows)
-        same_count = [row for row in rows if len(row["others"]) == len(row["images"])]
+        counts, pairs = [], []
+        for row in self.rows:
+            counts.append(len(row["images"]))
+            pairs.append("rejected" in row)
+        same = [n for n, count in enumerate(counts) if count == counts[(n + 1) % len(counts)]]
+        same_count = LazyRows(len(same), lambda number: rows[same[number]])
         found = {"chosen_logp": chosen.mean().item()}
-        if all("rejected" in row for row in rows):
+        if all(pairs):
             rejected = answer_logps(policy, rows, response="rejected")
             better, worse = chosen, rejected
             if policy.rates is not None:
@@ -81,12 +81,17 @@ class HeldOutPairs:
                 )
             found["rejected_logp"] = rejected.mean().item()
             found["reward_accuracy"] = (better > worse).float().mean().item()
-        if same_count:
+        if same:
             wrong = answer_logps(policy, same_count, images="blank")
             shuffled = answer_logps(policy, same_count, images="others")
             kept = answer_logps(policy, same_count)
             found["image_sensitivity"] = (kept - (wrong + shuffled) / 2).mean().item()
         return found
+
+    def _beside(self, number: int) -> Row:
+        """A row with a blank in place of each picture, and with the next row's."""
+        row, other = self.rows[number], self.rows[(number + 1) % len(self.rows)]
+        return {**row, "blank": _blank(row["images"]), "others": other["images"]}
 
 
 def _blank(images: Sequence[Image.Image]) -> list[Image.Image]:

@@ -77,6 +77,7 @@ class Run:
     split: str = "pairs"
     resume: bool = False
     rows: Sequence[Row] | None = None
+    rows_digest: str = ""
     workshop: Workshop = field(default_factory=Workshop)
     tallies: dict[str, dict[str, Any]] = field(default_factory=dict)
     last_rows: Sequence[Row] = ()
@@ -126,7 +127,7 @@ class Run:
     def policy(self, path: str, settings: TrainSettings) -> Policy:
         """A checkpoint as something that answers."""
         model, processor = self.loaded(path, settings)
-        return Policy(model, Encoder(processor), settings.seed)
+        return Policy(model, Encoder.for_rows(processor, self.rows), settings.seed)
 
 
 def master_dtype(settings: TrainSettings) -> str:
@@ -207,7 +208,8 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
         rows = Lazily(rows, stage.prepare, run.cfg, settings.seed)
     last = run.script.method.last
     if stage is last or isinstance(last, SelectStage):
-        run.last_rows = [*run.last_rows, *rows] if round_ else rows
+        again = round_ and run.rows is None  # a dataset's rows are the same in each round
+        run.last_rows = [*run.last_rows, *rows] if again else rows
     folder = run.output / where
     identity = _identity(run, stage, settings, rows, start)
     if run.resume and by_main(lambda: finished(folder, identity)):
@@ -244,7 +246,7 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
     else:
         raise ContractError(f"{label}: a {type(stage).__name__} has no trainer")
     by_main(lambda: _save(folder / MODEL, trained.save_pretrained, processor))
-    return Policy(trained, Encoder(processor), settings.seed)
+    return Policy(trained, Encoder.for_rows(processor, run.rows), settings.seed)
 
 
 def _save(folder: Path, save: Callable[[Path], Any], processor: Any) -> None:
@@ -279,7 +281,9 @@ def _identity(
             for name, value in dataclasses.asdict(settings).items()
             if name not in BESIDE_A_RUN
         },
-        "rows": row_digest(rows) if run.rows is None or isinstance(rows, list) else len(rows),
+        "rows": row_digest(rows)
+        if run.rows is None or isinstance(rows, list)
+        else [run.rows_digest, len(rows)],
         "start": model_digest(start),
         "code": provenance.training_digest(Path(str(run.script.module.__file__))),
         "versions": provenance.versions(),

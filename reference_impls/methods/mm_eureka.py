@@ -46,6 +46,7 @@ import torch
 from torch import Tensor
 
 from reference_impls.core.command_line import main
+from reference_impls.core.data.readers.messages import messages_of, prompt
 from reference_impls.core.data.rules import inside, last_number, only_number
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
@@ -102,11 +103,12 @@ def solvable(lab: Lab, cfg: Config) -> list[Row]:
 
 def read_record(record: Row) -> Row:
     """A prompt from the published layout: `conversations`, `answer` and the opened images."""
-    turns = [
-        {"role": turn["role"], "content": str(turn["content"]).replace("<image>", "").strip()}
-        for turn in record["conversations"]
-    ]
-    return {"prompt": turns, "images": record["images"], "answer": str(record["answer"])}
+    turns = messages_of(record["conversations"], "conversations")
+    return {
+        "prompt": prompt(turns, "conversations", len(record["images"])),
+        "images": record["images"],
+        "answer": str(record["answer"]),
+    }
 
 
 def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[float]:

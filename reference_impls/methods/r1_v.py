@@ -43,6 +43,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from reference_impls.core.command_line import main
+from reference_impls.core.data.readers.messages import messages_of, prompt
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import group_advantages, grpo
@@ -95,8 +96,9 @@ def final_answer(text: str) -> str:
 
 def read_record(record: Row) -> Row:
     """A prompt from R1-V's published layout: columns `image`, `problem`, `solution`."""
+    asked = messages_of(INSTRUCTION.format(question=record["problem"]), "problem")
     return {
-        "prompt": [{"role": "user", "content": INSTRUCTION.format(question=record["problem"])}],
+        "prompt": prompt(asked, "problem", len(record["images"])),
         "images": record["images"],
         "answer": str(record["solution"]),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,24 @@ def messages_of(prompt: Prompt) -> list[dict[str, Any]]:
 def images_of(row: Row, column: str = "images") -> list[Image.Image]:
     """The pictures of a row's column; none where there is no such column."""
     return list(row.get(column) or ())
+
+
+@dataclass(frozen=True)
+class LazyRows(Sequence[Row]):
+    """`length` rows that are made by their number when they are asked for, and not kept."""
+
+    length: int
+    make: Callable[[int], Row]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[place] for place in range(*number.indices(self.length))]
+        if not 0 <= number < self.length:
+            raise IndexError(number)
+        return self.make(number)
 
 
 GAPS = (0.2, 0.4)

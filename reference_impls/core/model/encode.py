@@ -143,11 +143,14 @@ def stack_vision(examples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 class Encoder:
     """Tokens of conversations as one processor and its chat template write them.
 
-    Keeps what it has read: tokens for good, pixels of up to `pixel_bytes`. Can be pickled, so that
-    a collator can use it in worker processes.
+    Keeps what it has read: pixels of up to `pixel_bytes`, tokens of up to `texts` prompts and as
+    many answers, for good where it is None. Can be pickled, so that a collator can use it in worker
+    processes.
     """
 
-    def __init__(self, processor: Any, pixel_bytes: int = 256 << 20) -> None:
+    def __init__(
+        self, processor: Any, pixel_bytes: int = 256 << 20, texts: int | None = None
+    ) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         if not getattr(self.tokenizer, "is_fast", False):
@@ -168,12 +171,20 @@ class Encoder:
         marks = f"[{chr(FIRST_MARK)}-{chr(FIRST_MARK + 0xFFFD)}]"
         self.control_pattern = re.compile("|".join(map(re.escape, longest)) or "(?!)")
         self.marked_pattern = re.compile("|".join([*map(re.escape, longest), marks]))
-        self.pixel_bytes = pixel_bytes
+        self.pixel_bytes, self.texts = pixel_bytes, texts
         self._prompts: OrderedDict[str, Prompt] = OrderedDict()
         self._answers: dict[_AnswerKey, Answer] = {}
         self._tails: dict[tuple[str, tuple[str, ...]], list[int]] = {}
         self._held = 0
         self._stop: list[int] | None = None
+
+    @classmethod
+    def for_rows(cls, processor: Any, rows: Sequence[Any] | None) -> Encoder:
+        """One that keeps all it reads of rows in memory, and little of rows that are read one by
+        one: each of these is seen once an epoch, and there may be a hundred thousand."""
+        if rows is None or isinstance(rows, list):
+            return cls(processor)
+        return cls(processor, pixel_bytes=32 << 20, texts=1024)
 
     def _control_tokens(self) -> frozenset[str]:
         """Special tokens and the processor's placeholders.
@@ -458,9 +469,14 @@ class Encoder:
     def _keep(self, asked: str, prompt: Prompt) -> None:
         self._prompts[asked] = prompt
         self._held += sum(value.nbytes for value in prompt.vision.values())
-        while self._held > self.pixel_bytes and len(self._prompts) > 1:
+        while len(self._prompts) > 1 and (
+            self._held > self.pixel_bytes or self._full(self._prompts)
+        ):
             _, dropped = self._prompts.popitem(last=False)
             self._held -= sum(value.nbytes for value in dropped.vision.values())
+
+    def _full(self, kept: Mapping[Any, Any]) -> bool:
+        return self.texts is not None and len(kept) > self.texts
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -498,7 +514,11 @@ class Encoder:
             ids, spans = self._answer_tokens(prompt, rest, marks, known.get(key))
             text = key[-1]
             self._answers[key] = Answer(text, ids, self._spans(text, content, rest, marks, spans))
-        return [self._answers[key] for key in keys]
+        found = [self._answers[key] for key in keys]
+        for held in (self._answers, self._tails):
+            while self._full(held):
+                del held[next(iter(held))]  # the oldest
+        return found
 
     def _after(self, prompt: str, whole: str, content: str) -> str:
         """What the template writes after the generation prompt."""

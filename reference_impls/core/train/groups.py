@@ -103,7 +103,9 @@ class GroupTrainer(common.Checkpoints):
         self.stage, self.cfg, self.rows, self.settings = stage, cfg, rows, settings
         self.reference_model = reference_model
         self.processor = processor
-        self.scorer = forward.Scorer(Encoder(processor), (VIEW,), shared=settings.shared_prefix)
+        self.scorer = forward.Scorer(
+            Encoder.for_rows(processor, rows), (VIEW,), shared=settings.shared_prefix
+        )
         self.kept = {}
         self.rollout: Rollout | None = None
         self.update = 0

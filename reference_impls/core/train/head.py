@@ -156,7 +156,7 @@ def train_head(
         raise ValueError(f"{len(rows)} rows are too few for batches of {settings.batch_size}")
     trainer = HeadTrainer(
         model=Headed(common.make_trainable(model, settings), stage.outputs),
-        scorer=forward.Scorer(Encoder(processor), stage.views_of(cfg), shared=False),
+        scorer=forward.Scorer(Encoder.for_rows(processor, rows), stage.views_of(cfg), shared=False),
         stage=stage,
         cfg=cfg,
         rows=rows,

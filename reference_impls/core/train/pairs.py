@@ -183,7 +183,9 @@ class PairTrainer(common.Checkpoints):
         rows = [self.rows[number] for number in numbers]
         batch = self.scorer.collate(rows, numbers)
         tokens = token_columns(self.stage.tokens, rows, batch, self.cfg)
-        return {"views": batch, "tokens": tokens, "extra": numbers_of(rows), "rows": rows}
+        # Whole rows, with their images, are kept only for the hook that is given them.
+        kept = numbers if self.stage.negatives is None else rows
+        return {"views": batch, "tokens": tokens, "extra": numbers_of(rows), "rows": kept}
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         rows = inputs.pop("rows")
@@ -363,7 +365,7 @@ def train_pairs(
     if len(rows) < settings.batch_size:
         raise ValueError(f"{len(rows)} rows are too few for batches of {settings.batch_size}")
     views = stage.views_of(cfg)
-    scorer = forward.Scorer(Encoder(processor), views, shared=settings.shared_prefix)
+    scorer = forward.Scorer(Encoder.for_rows(processor, rows), views, shared=settings.shared_prefix)
     wants_reference = any(view.reference or view.vocabulary_kl for view in views)
     storable = settings.stored_reference and not why_not_stored(stage, views)
     frozen = reference_model

@@ -11,8 +11,8 @@ A row has `images` (list of `Picture`, each with its source and place; `open()` 
 `prompt` (messages; parts where images stand between words), `chosen` and, in pairs, `rejected`
 (one assistant message), and `margin` where the record has one. `data.layouts` are those found, in
 the order of the files. `read_rows` is what a run trains on: it goes through the data once before
-anything is loaded, raises `DataError` at the first problem, says on stderr what was dropped, and
-then opens images when a row is asked for.
+anything is loaded, raises `DataError` at the first problem, tells what was dropped, and then opens
+images when a row is asked for.
 
 Layouts and their sources are in `layouts`; which files of a folder are read, in `files`.
 """
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +47,7 @@ from reference_impls.core.data.readers.layouts import (
     explained,
     layout_of,
 )
-from reference_impls.core.method import Row, Stage
+from reference_impls.core.method import GroupStage, HeadStage, PairStage, Row, Stage
 
 __all__ = [
     "LAYOUTS", "DataError", "Item", "Layout", "Picture", "Place", "Records", "Rows",
@@ -222,7 +221,7 @@ def frames_of(source: Any, roots: tuple[Path, ...], column: str) -> list[Path]:
                 raise CellError(column, f"'{source}' holds no frame ({', '.join(FRAME_KINDS)})")
             count = min(FRAMES, len(frames))
             last = len(frames) - 1
-            return [frames[int(n * last / max(1, count - 1))] for n in range(count)]
+            return [frames[n * last // max(1, count - 1)] for n in range(count)]
         if path.is_file():
             raise CellError(column, f"'{source}' is a video file; extract its frames into a folder")
     raise CellError(column, f"there is no folder '{source}'; --image-root says where paths begin")
@@ -251,10 +250,12 @@ def open_records(
 class Rows(Sequence[Row]):
     """Rows by number; a row's images are opened when it is asked for, and are not kept.
 
-    dropped: how many records make no example, by reason. digest: names the content.
+    needs: columns that every row has to have. dropped: how many records make no example, by reason.
+    digest: names the content, images by their paths alone.
     """
 
     records: Records
+    needs: frozenset[str] = frozenset()
     dropped: Counter[str] = field(default_factory=Counter)
     text_only: int = 0
     digest: str = ""
@@ -290,6 +291,11 @@ class Rows(Sequence[Row]):
             if item.dropped:
                 self.dropped[item.dropped] += 1
             for part, made in enumerate(item.rows):
+                if missing := sorted(self.needs - set(made)):
+                    raise DataError(
+                        f"{item.place}: the method needs {' and '.join(missing)}, and the row has "
+                        f"{listed(made)}; choose another method or other data"
+                    )
                 self._tables.append(table)
                 self._numbers.append(row)
                 self._parts.append(part)
@@ -318,17 +324,28 @@ def opened(row: Row) -> Row:
     }
 
 
+def needed(stage: Stage, config: Any) -> frozenset[str]:
+    """Columns that a stage's rows have to have, of those that only data can give."""
+    if isinstance(stage, (PairStage, HeadStage)):
+        responses = {view.response for view in stage.views_of(config)}
+        return frozenset(responses & {"chosen", "rejected"})
+    return frozenset({"answer"} if isinstance(stage, GroupStage) else ())
+
+
 def read_rows(
     name: str,
     stage: Stage,
+    config: Any,
     *,
     split: str | None = None,
     image_root: Path | None = None,
     limit: int | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Rows:
     """A dataset as the rows of a stage, all of them checked but for what is inside images.
 
-    Says on stderr how many rows were dropped and why. Raises DataError."""
+    `note` is told in one line how many rows there are, and how many were dropped and why. Raises
+    DataError, also where the stage needs an answer that the layout does not have."""
     rows = Rows(
         open_records(name, split=split, image_root=image_root, limit=limit, read=stage.read)
     )
@@ -337,5 +354,5 @@ def read_rows(
     said = [f"{len(rows)} rows" + (f" in the layout {layouts}" if layouts else "")]
     said += [rows.said()] if rows.dropped else []
     said += [f"{rows.text_only} without an image"] if rows.text_only else []
-    print(f"{name}: {'; '.join(said)}", file=sys.stderr, flush=True)
+    note(f"{name}: {'; '.join(said)}")
     return rows

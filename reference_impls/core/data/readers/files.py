@@ -31,6 +31,8 @@ SPLITS = {
 """Words in names of files and folders that name a split, as `datasets` reads them."""
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """How JSON writes a half of a character beyond U+FFFF; Python takes one without the other."""
+PICTURES = ("jpg", "jpeg", "png", "webp")
+"""Columns of a webdataset that hold a picture: the endings of its files."""
 WINDOW = 1 << 20
 BATCH = 256
 
@@ -187,13 +189,15 @@ class ListTable:
 class ArrowTable:
     """A split that `datasets` opened, memory-mapped, as it is stored: images are not decoded.
 
-    counts: (file, its rows) in order, where the split is made of files that are known.
+    counts: (file, its rows) in order, where the split is made of files that are known. shards: rows
+    are a picture and a JSON object under one key, as webdataset has them.
     """
 
     data: Any
     name: str
     roots: tuple[Path, ...]
     counts: Sequence[tuple[str, int]] = ()
+    shards: bool = False
 
     def __post_init__(self) -> None:
         self.data = self.data.with_format("arrow")
@@ -205,7 +209,7 @@ class ArrowTable:
                 for name, column in zip(table.column_names, table.columns, strict=True)
             }
             for row in range(len(table)):
-                yield Record({name: values[row] for name, values in columns.items()})
+                yield self._record({name: values[row] for name, values in columns.items()})
 
     def place(self, row: int) -> tuple[str, int]:
         for name, count in self.counts:
@@ -216,7 +220,13 @@ class ArrowTable:
 
     def __getitem__(self, row: int) -> Record:
         (found,) = self.data[row].to_pylist()
-        return Record(found)
+        return self._record(found)
+
+    def _record(self, found: dict[str, Any]) -> Record:
+        if not self.shards:
+            return Record(found)
+        shown = [found[kind] for kind in PICTURES if found.get(kind) is not None]
+        return Record({**(found.get("json") or {}), "image": shown[0] if shown else None})
 
 
 def without_bytes(column: Any) -> list[Any]:
@@ -458,7 +468,7 @@ def loaded_table(kind: str, files: list[Path], folder: Path, roots: tuple[Path, 
     builder = "webdataset" if kind == "tar" else kind
     name = shown[0] if len(shown) == 1 else folder.name or str(folder)
     data = _loaded(name, builder, data_files=[str(file) for file in files], split="train")
-    return ArrowTable(data, name, roots, counts)
+    return ArrowTable(data, name, roots, counts, shards=kind == "tar")
 
 
 def saved_table(path: Path, split: str | None, roots: tuple[Path, ...]) -> Table:

@@ -67,14 +67,14 @@ class Layout:
         return all(any(c in record for c in choice.split("|")) for choice in self.columns)
 
 
-Pair = tuple[Any, Any]
+Answers = tuple[Any, ...]
 """The better and the worse answer, as a record has them."""
 
 
 def pair(
     record: Record,
     asked: str | list[Message],
-    answers: Pair,
+    answers: Answers,
     media: Media,
     columns: tuple[str, str, str] = ("prompt", "chosen", "rejected"),
 ) -> Row:
@@ -230,7 +230,8 @@ def read_llava_preference(record: Record, media: Media) -> list[Row]:
     if preferred not in (1, 2) or isinstance(preferred, bool):
         raise Dropped("nobody preferred one of the answers")
     better, worse = ("output_1", "output_2") if preferred == 1 else ("output_2", "output_1")
-    answers = record[better], record[worse]
+    outputs = record[better], record[worse]
+    answers = tuple(each.get("value") if isinstance(each, Mapping) else each for each in outputs)
     return [pair(record, turns, answers, media, ("conversations", better, worse))]
 
 
@@ -248,7 +249,7 @@ def read_ha_dpo(record: Record, media: Media) -> list[Row]:
         raise Dropped("the model was right already")
     rejected = "reject" if "reject" in record else "rejected"
     answers = _first(record["chosen"]), _first(record[rejected])
-    if "question" in record:
+    if record.get("question") is not None:
         asked, column = record.text("question"), "question"
     else:
         number = int(record["image_id"]) if str(record["image_id"]).isdigit() else 0

@@ -158,9 +158,7 @@ def make(seed: int, output: Path) -> None:
     seen = json.loads((first / "eyes.json").read_text())
     model, processor = load(str(first), "cpu", "float32")
     began = time.process_time()
-    base.train(
-        model, processor, SIZE, speaking, SPEAKING, seed=seed, report=told(SPEAKING.steps)
-    )
+    base.train(model, processor, SIZE, speaking, SPEAKING, seed=seed, report=told(SPEAKING.steps))
     losses = base.train(
         model, processor, SIZE, finishing, FINISHING, seed=FINISHED + seed,
         report=told(FINISHING.steps),

@@ -1,0 +1,31 @@
+"""`mmalign run` with its arguments; a last line with the process's memory in MB: once the first
+model is loaded, and at most."""
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "tools")]
+
+from reference_impls.core import command_line, stages  # noqa: E402
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+loaded: list[float] = []
+load = stages.load
+
+
+def measured(*given, **named):
+    made = load(*given, **named)
+    loaded.append(peak())
+    return made
+
+
+stages.load = measured
+status = command_line.run(sys.argv[1], sys.argv[2:])
+print(json.dumps({"model": loaded[0], "peak": peak()}))
+sys.exit(status)
