@@ -167,7 +167,8 @@ def test_every_layout_has_an_example_here_and_a_line_in_the_guide(folder):
     for layout in LAYOUTS:
         for column in (name for choice in layout.columns for name in choice.split("|")):
             assert f"`{column}`" in said, (layout.name, column)
-        assert layout.source.split(" ")[0].rstrip(";") in said, layout.name
+        for source in layout.source.split("; "):
+            assert source.split(" ")[0].split("@")[0].split("#")[0] in said, (layout.name, source)
 
 
 def test_ha_dpo_finds_visual_genome_by_id_and_asks_one_of_its_own_questions(folder):

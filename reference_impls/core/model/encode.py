@@ -515,9 +515,10 @@ class Encoder:
             text = key[-1]
             self._answers[key] = Answer(text, ids, self._spans(text, content, rest, marks, spans))
         found = [self._answers[key] for key in keys]
-        for held in (self._answers, self._tails):
-            while self._full(held):
-                del held[next(iter(held))]  # the oldest
+        while self._full(self._answers):
+            del self._answers[next(iter(self._answers))]  # the oldest
+        while self._full(self._tails):
+            del self._tails[next(iter(self._tails))]
         return found
 
     def _after(self, prompt: str, whole: str, content: str) -> str:
