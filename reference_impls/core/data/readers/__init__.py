@@ -335,7 +335,7 @@ def needed(stage: Stage, config: Any) -> frozenset[str]:
 def read_rows(
     name: str,
     stage: Stage,
-    config: Any,
+    config: Any = None,
     *,
     split: str | None = None,
     image_root: Path | None = None,
@@ -345,7 +345,7 @@ def read_rows(
     """A dataset as the rows of a stage, all of them checked but for what is inside images.
 
     `note` is told in one line how many rows there are, and how many were dropped and why. Raises
-    DataError, also where the stage needs an answer that the layout does not have."""
+    DataError, also where the stage needs, under its config, an answer that the data has not."""
     rows = Rows(
         open_records(name, split=split, image_root=image_root, limit=limit, read=stage.read)
     )
