@@ -21,7 +21,7 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 HAS_BROWSER := { { for name in $(BROWSERS); do command -v $$name; done; } | grep -q .; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow serve site screenshots bench-kb bench-train lint clean browser
+.PHONY: help setup demo test test-slow serve site screenshots bench-kb bench-train bench-gpu lint clean browser
 .DELETE_ON_ERROR:
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make serve   show the site at http://127.0.0.1:$(PORT)/ (PORT=...)"
 	@echo "make screenshots    pictures of the site and its card, into docs/assets/"
 	@echo "make bench-train    CPU time of our DPO step against TRL's, same log-probs"
+	@echo "make bench-gpu    the same on one GPU at the sizes of 3B and 7B models, in 8 minutes"
 	@echo "make bench-kb    how quick records, command line and site are, against their targets"
 	@echo "make lint    ruff (check and format) and mypy"
 	@echo "make clean   remove .venv, site/ and caches; runs/ stays"
@@ -92,6 +93,10 @@ bench-kb: $(LIGHT)
 
 bench-train: $(TRAIN)
 	@$(BIN)/python -W ignore tools/bench_train.py
+
+# The processor of its models is the tests', which needs no more than the training libraries.
+bench-gpu: $(TRAIN)
+	@$(BIN)/python -W ignore tools/bench_gpu.py
 
 lint: $(TEST)
 	@$(BIN)/python -m ruff check .

@@ -54,10 +54,9 @@ class Setting:
 
 def lab() -> tuple[Any, Any]:
     """The lab's LLaVA for 64 x 64 pixels in patches of 8: 64 image tokens."""
-    from reference_impls.core.models import build_model, build_processor
+    from reference_impls.core.model import base
 
-    processor = build_processor(WORDS, 64)
-    return build_model(processor, 64), processor
+    return base.build(WORDS, base.Size(image=64, patch=8))
 
 
 def qwen() -> tuple[Any, Any]:
@@ -111,57 +110,92 @@ def chunks(rows: Sequence[dict[str, Any]], size: int) -> list[list[dict[str, Any
 
 
 class Ours:
-    """A minimal loop over `Scorer`, with the reference stored first."""
+    """A minimal loop over `Scorer` that trains `model`; the reference is scored once before, or
+    (`stored=False`) at every step."""
 
     def __init__(
-        self, model: Any, processor: Any, batch: int, views: tuple[str, ...], shared: bool = True
+        self,
+        model: Any,
+        reference: Any,
+        optimizer: torch.optim.Optimizer,
+        processor: Any,
+        batch: int,
+        views: tuple[str, ...],
+        shared: bool = True,
+        stored: bool = True,
     ) -> None:
-        self.model = copy.deepcopy(model).train()
-        self.reference = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model, self.reference, self.optimizer = model, reference, optimizer
         self.processor, self.batch, self.views = processor, batch, views
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=RATE)
-        self.shared = shared
+        self.shared, self.stored = shared, stored
+        self.device = next(model.parameters()).device
         self.layouts: dict[bool, Any] = {}
 
-    def epoch(self, rows: list[dict[str, Any]]) -> torch.Tensor:
-        """One pass over rows; sums of log-probabilities of the first batch, (views, B)."""
+    def scorer(self) -> Scorer:
+        """One that has read nothing yet; the self-check of its layout is once in a run."""
         scorer = Scorer(Encoder(self.processor), self.views, self.shared)
-        scorer.layouts = self.layouts  # the self-check is once in a run
-        stored = scorer.store(self.reference, rows, batch_size=self.batch)
+        scorer.layouts = self.layouts
+        return scorer
+
+    def store(self, rows: list[dict[str, Any]]) -> Any:
+        """The reference's log-probabilities of rows."""
+        return self.scorer().store(self.reference, rows, batch_size=self.batch)
+
+    def epoch(self, rows: list[dict[str, Any]], stored: Any = None) -> torch.Tensor:
+        """One pass over rows; sums of log-probabilities of the first batch, (views, B)."""
+        scorer = self.scorer()
+        if self.stored and stored is None:
+            stored = scorer.store(self.reference, rows, batch_size=self.batch)
         first: torch.Tensor | None = None
+        self.model.train()
         for part in chunks(rows, self.batch):
-            batch = scorer.collate(part)
-            theirs = stored.of(batch)
+            batch = scorer.collate(part).to(self.device)
+            if self.stored:
+                theirs = stored.of(batch)
+            else:
+                with torch.no_grad():
+                    theirs = scorer.score(self.reference, batch).logps
             logps = scorer.score(self.model, batch).logps
             ratios = {name: (logps[name] - theirs[name]).sum(-1) for name in logps}
             loss = -logsigmoid(BETA * (ratios["chosen"] - ratios["rejected"]))
             if "chosen_corrupt" in ratios:
                 loss = loss - logsigmoid(BETA * (ratios["chosen"] - ratios["chosen_corrupt"]))
-            loss.mean().backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            step(self.model, self.optimizer, loss.mean())
             if first is None:
                 first = torch.stack([logps[name].sum(-1).detach() for name in self.views])
         assert first is not None
         return first
 
 
+def step(model: Any, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """Gradient, clipping and the optimizer's step."""
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
 class Theirs:
     """`trl.DPOTrainer`'s collator and loss, with the same gradient clipping and optimizer."""
 
-    def __init__(self, model: Any, processor: Any, batch: int, folder: Path) -> None:
+    def __init__(
+        self,
+        model: Any,
+        reference: Any,
+        optimizer: torch.optim.Optimizer,
+        processor: Any,
+        batch: int,
+        folder: Path,
+    ) -> None:
         from datasets import Dataset
         from trl import DPOConfig, DPOTrainer
 
-        model.save_pretrained(folder)
-        kind = type(model)
-        self.batch = batch
+        self.batch, self.optimizer = batch, optimizer
         self.trainer = DPOTrainer(
-            model=kind.from_pretrained(folder),
-            ref_model=kind.from_pretrained(folder),
+            model=model,
+            ref_model=reference,
             args=DPOConfig(
-                output_dir=str(folder / "out"), beta=BETA, max_length=None, use_cpu=True,
+                output_dir=str(folder / "out"), beta=BETA, max_length=None,
+                use_cpu=next(model.parameters()).device.type == "cpu",
                 bf16=False, report_to="none", disable_tqdm=True, gradient_checkpointing=False,
                 per_device_train_batch_size=batch, remove_unused_columns=False,
             ),
@@ -177,22 +211,25 @@ class Theirs:
                 ]
             ),
         )  # fmt: skip
-        self.model = self.trainer.model.train()
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=RATE)
+        self.model = self.trainer.model
+
+    def inputs(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """What the collator makes of rows, on the model's device."""
+        made = self.trainer.data_collator([dict(row) for row in rows])
+        device = next(self.model.parameters()).device
+        return {n: v.to(device) if torch.is_tensor(v) else v for n, v in made.items()}
 
     def epoch(self, rows: list[dict[str, Any]]) -> None:
         """One pass over rows."""
+        self.model.train()
         for part in chunks(rows, self.batch):
-            inputs = self.trainer.data_collator([dict(row) for row in part])
-            self.trainer._compute_loss(self.model, inputs, False).backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
+            loss = self.trainer._compute_loss(self.model, self.inputs(part), False)
+            step(self.model, self.optimizer, loss)
 
     @torch.no_grad()
     def logps(self, rows: list[dict[str, Any]]) -> torch.Tensor:
         """(2, B) sums of log-probabilities of chosen and rejected answers."""
-        inputs = dict(self.trainer.data_collator([dict(row) for row in rows]))
+        inputs = self.inputs(rows)
         mask = inputs.pop("completion_mask")
         labels = inputs["input_ids"].masked_fill(mask == 0, -100)
         scored = self.model(**inputs, labels=labels, fused_lm_head=True, use_cache=False)
@@ -219,11 +256,20 @@ def measure(setting: Setting, groups: int) -> list[tuple[str, str, list[float], 
     torch.manual_seed(0)
     model, processor = setting.build()
     model.eval()
+
+    def pair() -> tuple[Any, Any, torch.optim.Optimizer]:
+        trained = copy.deepcopy(model)
+        frozen = copy.deepcopy(model).requires_grad_(False)
+        return trained, frozen, torch.optim.AdamW(trained.parameters(), lr=RATE)
+
+    def ours(views: tuple[str, ...], shared: bool = True) -> Ours:
+        return Ours(*pair(), processor, setting.batch, views, shared)
+
     with tempfile.TemporaryDirectory() as folder:
-        theirs = Theirs(model, processor, setting.batch, Path(folder))
-        two = Ours(model, processor, setting.batch, ("chosen", "rejected"))
-        plain = Ours(model, processor, setting.batch, ("chosen", "rejected"), shared=False)
-        three = Ours(model, processor, setting.batch, ("chosen", "rejected", "chosen_corrupt"))
+        theirs = Theirs(*pair(), processor, setting.batch, Path(folder))
+        two = ours(("chosen", "rejected"))
+        plain = ours(("chosen", "rejected"), shared=False)
+        three = ours(("chosen", "rejected", "chosen_corrupt"))
         warm = rows_of(setting, 0)
         expected = theirs.logps(warm[: setting.batch])
         gap = (two.epoch(warm)[:, : setting.batch] - expected).abs().max().item()
@@ -234,7 +280,7 @@ def measure(setting: Setting, groups: int) -> list[tuple[str, str, list[float], 
         three.epoch(warm)
         layout = two.layouts[True].name
         note = f"{layout} layout, largest difference {gap:.1e} of {expected.abs().max():.0f} nats"
-        step: list[float] = []
+        ratio: list[float] = []
         views: list[float] = []
         unshared: list[float] = []
         for group in range(1, groups + 1):
@@ -242,11 +288,11 @@ def measure(setting: Setting, groups: int) -> list[tuple[str, str, list[float], 
             work = [("theirs", theirs), ("two", two), ("three", three), ("plain", plain)]
             random.Random(group).shuffle(work)
             spent = {name: seconds(each.epoch, rows) for name, each in work}
-            step.append(spent["two"] / spent["theirs"])
+            ratio.append(spent["two"] / spent["theirs"])
             views.append(spent["three"] / spent["two"])
             unshared.append(spent["three"] / spent["plain"])
     return [
-        (setting.name, "our step / trl.DPOTrainer's", step, setting.target, note),
+        (setting.name, "our step / trl.DPOTrainer's", ratio, setting.target, note),
         (setting.name, "three views / two", views, 1.45, "mDPO's views, two images"),
         (setting.name, "three views / two, plain layout", unshared, 1.45, "the same"),
     ]

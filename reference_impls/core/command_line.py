@@ -32,6 +32,7 @@ from reference_impls.core.method import (
 from reference_impls.core.processes import FailedInMain, by_main, join, main_process
 
 if TYPE_CHECKING:
+    from reference_impls.core.method import Method, Row
     from reference_impls.core.worlds.protocol import World
 
 
@@ -180,12 +181,20 @@ def run(method: str, arguments: list[str]) -> int:
     default=None,
     help="One pass over what views of a row share (default), or one per view.",
 )
+@click.option(
+    "--generate-with",
+    type=click.Choice(["transformers", "vllm"]),
+    help="What samples answers in reinforcement.  [default: transformers]",
+)
 @click.option("--baselines/--no-baselines", default=True, help="Also train the baselines.")
 @click.option("--scenes", type=click.IntRange(8), hidden=True, help="Held-out scenes.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder; else runs/METHOD-seedN.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
 @click.option(
     "--overwrite", is_flag=True, help="Begin anew in a folder whose run has not come to its end."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Say what it would take: rows, tokens, memory, time per GPU."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.pass_obj
@@ -213,6 +222,13 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     check_packages(options["log_to"], options["load_in_4bit"])
+    if options["generate_with"] == "vllm":
+        from reference_impls.core.model.vllm_engine import CannotSample, check_vllm
+
+        try:
+            check_vllm(options["device"] or "cpu")
+        except CannotSample as error:
+            raise click.UsageError(f"--generate-with: {error}") from None
     if not options["model"] and (options["device"] or "cpu") == "cpu":
         # The lab's model is too small to share: two threads wait for each other longer than they
         # work, and sums of another number of threads are other sums.
@@ -242,6 +258,8 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
             raise click.ClickException(f"--dataset: {error}") from None
         if rows is not None:
             check_enough(len(rows), method, preset, changes)
+    if options["dry_run"]:
+        return dry(method, cfg, preset, changes, options["model"], rows, as_json)
     by_main(lambda: claim(output, options["resume"], options["overwrite"]))
 
     from reference_impls.bench.experiment import Experiment
@@ -315,6 +333,31 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     return 0
 
 
+def dry(
+    method: Method,
+    cfg: Any,
+    preset: str,
+    changes: dict[str, Any],
+    model: str | None,
+    rows: Sequence[Row] | None,
+    as_json: bool,
+) -> int:
+    """Say what a run of a method's last stage would take; nothing is trained or written."""
+    from reference_impls.bench.experiment import kept_back
+    from reference_impls.core import dry_run
+
+    if model is None:
+        raise click.UsageError("--dry-run needs --model: the lab's own runs take minutes on a CPU")
+    stage = method.last
+    settings = dataclasses.replace(stage.lab if preset == "lab" else stage.paper, **changes)
+    trained = None if rows is None else len(rows) - kept_back(len(rows))
+    found = dry_run.dry_run(stage, cfg, settings, model, rows, trained)
+    found = {"method": method.record, **found}
+    if main_process():
+        click.echo(json.dumps(found) if as_json else dry_run.told(found))
+    return 0
+
+
 def quiet_libraries() -> None:
     """Libraries say much that a user of this command cannot act on."""
     for variable in ("TRANSFORMERS_VERBOSITY", "DATASETS_VERBOSITY"):
@@ -358,6 +401,7 @@ SETTINGS = {
     "max_pixels": "max_pixels", "min_pixels": "min_pixels", "log_to": "log_to",
     "stored_reference": "stored_reference", "shared_prefix": "shared_prefix",
     "reference_cache": "reference_cache",
+    "generate_with": "generate_with",
 }  # fmt: skip
 """Option -> field of `TrainSettings` that it changes."""
 

@@ -8,10 +8,13 @@ terminal.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
+SHARDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+"""What `accelerate launch` sets -> what it stands for."""
 
 
 class FailedInMain(RuntimeError):
@@ -34,6 +37,12 @@ def join(device: str) -> None:
     From here on `cuda` is this process's own GPU. Raises ValueError for a device that does not fit
     what the launcher was told.
     """
+    if ":" in device and not device.endswith(":0"):
+        kind, _, number = device.partition(":")
+        raise ValueError(
+            f"--device {device}: choose the GPU with CUDA_VISIBLE_DEVICES={number} and "
+            f"--device {kind}"
+        )
     if world_size() == 1:
         return
     from accelerate.state import PartialState
@@ -44,6 +53,15 @@ def join(device: str) -> None:
     if ":" in device:
         raise ValueError(f"--device {device}: with several processes, each takes a GPU of its own")
     PartialState(cpu=on_cpu, **({"backend": "gloo"} if on_cpu else {}))
+    shards = [name for name in SHARDING if os.environ.get(name, "").lower() == "true"]
+    if on_cpu and shards and main_process():
+        # Accelerate 1.15 takes neither on a CPU and says nothing (accelerate/state.py, where
+        # AcceleratorState chooses the distributed type).
+        print(
+            f"{SHARDING[shards[0]]} does not share weights out on a CPU: every process has all of "
+            "them, and gradients are averaged (DDP)",
+            file=sys.stderr,
+        )
 
 
 def wait_for_everyone() -> None:

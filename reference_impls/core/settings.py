@@ -53,6 +53,7 @@ class TrainSettings:
     stored_reference: bool = True
     reference_cache: str | None = None
     shared_prefix: bool = True
+    generate_with: str = "transformers"
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 EVERYWHERE = (
     "device", "dtype", "lora_rank", "lora_alpha", "lora_targets", "load_in_4bit", "train_vision",
     "gradient_checkpointing", "max_pixels", "min_pixels", "stored_reference", "shared_prefix",
-    "per_device_batch_size", "seed", *BESIDE_A_RUN,
+    "per_device_batch_size", "generate_with", "seed", *BESIDE_A_RUN,
 )  # fmt: skip
 """Settings that hold in every stage of a run; all others change the last stage only."""
 SHRUNK = ("pairs", "steps", "batch_size")

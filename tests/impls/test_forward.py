@@ -366,6 +366,18 @@ def test_autocast_gives_nearly_the_same_and_passes_the_check():
     assert not torch.equal(rough, exact)
 
 
+def test_autocast_around_the_models_forward_alone_is_seen_by_the_check():
+    """Accelerate wraps the model's forward, and not what calls it: compared as float32, the
+    rounding of 16 bits would be taken for a fault of the shared layout."""
+    model, processor = tiny_models.build("llava")
+    model = copy.deepcopy(model).train()
+    model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)
+    scorer = Scorer(Encoder(processor), ("chosen", "rejected"))
+    batch = scorer.collate(ROWS)
+    assert not scorer.score(model, batch).exact
+    assert scorer.layouts[True] == forward.Layout("shared")
+
+
 def test_an_adapter_is_scored_and_its_base_is_the_reference():
     from peft import LoraConfig, get_peft_model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,13 +13,15 @@ from typing import Any
 import torch
 from accelerate.accelerator import Accelerator
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PrinterCallback, Trainer
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from reference_impls.core.processes import main_process, world_size
 from reference_impls.core.settings import TrainSettings
 from reference_impls.core.train.callbacks import MetricsFile, Progress, StopOnSignal
 from reference_impls.core.train.checkpoints import mark_complete, read_json, saving, write_json
+from reference_impls.core.train.sharded import is_sharded, prepare
 
+PRECISIONS = {"bfloat16": "bf16", "float16": "fp16"}
 SAVES = 4
 """Checkpoints that are written in one training, evenly spaced."""
 
@@ -47,6 +50,12 @@ def arguments(settings: TrainSettings, output: Path, rows_per_unit: int = 1) -> 
     """
     per_pass, accumulated = batch_layout(settings)
     on_cpu = settings.device == "cpu"
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launched not in ("no", PRECISIONS.get(settings.dtype)):
+        raise ValueError(
+            f"the launcher's mixed_precision is {launched}, and --dtype is {settings.dtype}: leave "
+            "the launcher's at 'no', since --dtype decides"
+        )
     return {
         "output_dir": str(output),
         "max_steps": settings.steps or -1,
@@ -101,6 +110,15 @@ class Checkpoints(Trainer):
     """
 
     kept: dict[str, Any]
+    only_loaded = False
+    """Whether nothing was left to train."""
+
+    def __init__(self, *, args: TrainingArguments, **given: Any) -> None:
+        # With several GPUs in sight and one process, Trainer would take them all by `DataParallel`:
+        # another batch than the one that was asked for. Several GPUs have a process each.
+        _ = args.device
+        args._n_gpu = min(args._n_gpu, 1)
+        super().__init__(args=args, **given)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
@@ -122,14 +140,12 @@ class Checkpoints(Trainer):
         from the weights that were there. `from_pretrained` translates the names.
         """
         model = self.model if model is None else model
-        sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        sharded = is_sharded(self) and not self.only_loaded
         if sharded or hasattr(model, "peft_config") or not isinstance(model, PreTrainedModel):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
             model.load_state_dict(saved.state_dict())
-        kept = Path(resume_from_checkpoint) / "kept.pt"
-        self.kept = torch.load(kept, weights_only=True)
 
     def train_from(self, checkpoint: Path | None) -> None:
         """Train from the beginning or from a checkpoint.
@@ -137,8 +153,12 @@ class Checkpoints(Trainer):
         Trainer makes a step too many where the checkpoint is the last one and ends in the middle of
         an epoch: such a run only takes its weights.
         """
+        prepare(self)
+        if checkpoint is not None:
+            self.kept = torch.load(checkpoint / "kept.pt", weights_only=True)
         state = read_json(checkpoint / "trainer_state.json") if checkpoint else None
         if state and state["global_step"] >= state["max_steps"]:
+            self.only_loaded = True
             self._load_from_checkpoint(str(checkpoint))
         else:
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -106,6 +106,8 @@ class ViewScores:
     masks: dict[str, Tensor]
     kl: dict[str, Tensor] = field(default_factory=dict)
     distributions: Distributions | None = None
+    exact: bool = True
+    """Whether the model computed in float32, and not in 16 bits under autocast."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,12 @@ class _Head:
     other: Distributions | None
     chosen: Tensor = field(init=False)
     vocabulary: int = 1
+    exact: bool = True
 
     def __call__(self, hidden: Tensor) -> Tensor:
+        # Asked in here: Accelerate wraps the model's forward in autocast, and not what calls it.
+        autocast = torch.is_autocast_enabled(hidden.device.type)
+        self.exact = hidden.dtype == torch.float32 and not autocast
         flat = hidden.reshape(-1, hidden.shape[-1]).index_select(0, self.where)
         self.chosen = flat
         size = max(1, CHUNK // self.vocabulary)
@@ -406,15 +412,11 @@ class Scorer:
         """How the two layouts differ on a batch, in one line; "" where they agree.
 
         Compares log-probabilities per token, and the gradient of a random sum of them with respect
-        to two of the weights."""
+        to two of the weights; a reference, which is not trained and scored without gradient, by its
+        log-probabilities alone: its activations would be kept without checkpointing."""
+        learning = model.training or torch.is_grad_enabled()
         inner = bare(model)
-        kept_exactly = next(inner.parameters()).dtype == torch.float32
-        exact = (
-            kept_exactly
-            and not getattr(inner, "is_quantized", False)
-            and not torch.is_autocast_enabled(next(inner.parameters()).device.type)
-        )
-        nats, share = (2e-4, 2e-3) if exact else (0.5, 0.2)
+        exact = not getattr(inner, "is_quantized", False)
         weights = probe_weights(inner)
         found: dict[LayoutName, tuple[Tensor, list[Tensor]]] = {}
         frozen = [weight for weight in weights if not weight.requires_grad]
@@ -423,11 +425,15 @@ class Scorer:
             for weight in frozen:
                 weight.requires_grad_(True)
             for name in names:
-                with torch.enable_grad():
+                with torch.set_grad_enabled(learning):
                     scores = self._score(inner_call(model), batch, name, {}, (), None)
+                    exact = exact and scores.exact
                     flat = torch.cat([each.flatten() for each in scores.logps.values()])
                     signs = torch.linspace(-1, 1, len(flat), device=flat.device)
-                    gradient = torch.autograd.grad((flat * signs).sum(), weights, allow_unused=True)
+                    total = (flat * signs).sum()
+                    gradient: tuple[Tensor | None, ...] = ()
+                    if learning:
+                        gradient = torch.autograd.grad(total, weights, allow_unused=True)
                 found[name] = (
                     flat.detach(),
                     [each.float() for each in gradient if each is not None],
@@ -435,6 +441,7 @@ class Scorer:
         finally:
             for weight in frozen:
                 weight.requires_grad_(False)
+        nats, share = (2e-4, 2e-3) if exact else (0.5, 0.2)
         (plain, first), (shared, second) = found["plain"], found["shared"]
         apart = (plain - shared).abs().max().item()
         if not apart <= nats:
@@ -485,7 +492,8 @@ class Scorer:
         asked = None
         if distributions:
             asked = Distributions(reader.chosen.detach(), reader.project, tuple(distributions))
-        return ViewScores(logps, {n: m.to(device) for n, m in batch.masks.items()}, kl, asked)
+        masks = {name: mask.to(device) for name, mask in batch.masks.items()}
+        return ViewScores(logps, masks, kl, asked, reader.exact)
 
     def _by_view(
         self, batch: ViewBatch, values: Tensor, device: torch.device, other: Distributions | None

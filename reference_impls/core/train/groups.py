@@ -23,11 +23,15 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from reference_impls.core.data.rows import said
 from reference_impls.core.method import GroupStage, Row, View
-from reference_impls.core.model.encode import Encoder, check_room
+from reference_impls.core.model.encode import Encoder, check_room, context_length
 from reference_impls.core.model.policy import Policy
+from reference_impls.core.model.vllm_engine import CannotSample, VllmEngine
 from reference_impls.core.settings import TrainSettings
-from reference_impls.core.train import common, forward
+from reference_impls.core.train import common, forward, sharded
+from reference_impls.core.train.reference import bare
 
+MOST_ROWS = 1 << 16
+"""Answers of a step and process, at most: each has a seed of its own where vLLM samples."""
 VIEW = View("answer", response="answer_sampled")
 """How a sampled answer is scored: the prompt's own columns, the answer in a column of its own."""
 
@@ -107,6 +111,7 @@ class GroupTrainer(common.Checkpoints):
             Encoder.for_rows(processor, rows), (VIEW,), shared=settings.shared_prefix
         )
         self.kept = {}
+        self.engine: VllmEngine | None = None
         self.rollout: Rollout | None = None
         self.update = 0
         self._metrics: dict[str, float] = {}
@@ -119,6 +124,11 @@ class GroupTrainer(common.Checkpoints):
             data_collator=_numbers,
         )
         self.model_accepts_loss_kwargs = False
+        if settings.generate_with == "vllm" and sharded.is_sharded(self):
+            raise CannotSample(
+                "--generate-with vllm is handed whole weights, and FSDP or ZeRO keeps them in "
+                "pieces: launch with ddp.yaml, or leave the option"
+            )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         """Trainer's own where each batch is trained on once."""
@@ -152,19 +162,13 @@ class GroupTrainer(common.Checkpoints):
         group, prompts = self.settings.group_size, [n for batch in batches for n in batch]
         rows = [self.rows[number] for number in prompts]
         repeated = [row for row in rows for _ in range(group)]
-        policy = Policy(model, self.scorer.encoder, self.settings.seed)
         # A stream of its own for each process and step: a resumed run draws the same answers.
-        policy.draws = self.state.global_step * self.accelerator.num_processes
-        policy.draws += self.accelerator.process_index
+        draws = self.state.global_step * self.accelerator.num_processes
+        draws += self.accelerator.process_index
         asked = self.scorer.encoder.prompts([(row["prompt"], row["images"]) for row in rows])
         room = [self.settings.max_new_tokens] * len(rows)
         check_room(model.config, asked, room, [f"row {number}" for number in prompts])
-        answers = policy.answer(
-            [row["prompt"] for row in repeated],
-            [row["images"] for row in repeated],
-            temperature=self.settings.temperature,
-            max_new_tokens=self.settings.max_new_tokens,
-        )
+        answers = self._answers(model, repeated, draws)
         sampled = time.perf_counter() - began
         truths = [str(row.get("answer", "")) for row in repeated]
         rewards = {
@@ -208,6 +212,27 @@ class GroupTrainer(common.Checkpoints):
             kept[first : first + len(rows)],
             sampled,
             int(sum(each.masks[VIEW.name].sum().item() for each in passes)),
+        )
+
+    def _answers(self, model: Any, rows: Sequence[Row], draws: int) -> list[str]:
+        """An answer to each row: by the model's own `generate`, or by vLLM with its weights."""
+        given = [row["prompt"] for row in rows], [row["images"] for row in rows]
+        settings = self.settings
+        if settings.generate_with == "vllm":
+            if self.engine is None:
+                length = context_length(bare(model).config)
+                self.engine = VllmEngine(
+                    bare(model).name_or_path, self.scorer.encoder, length,
+                    settings.dtype, settings.seed + self.accelerator.process_index,
+                )  # fmt: skip
+            self.engine.take(model)
+            return self.engine.answer(
+                *given, settings.temperature, settings.max_new_tokens,
+                (1000 * settings.seed + draws) * MOST_ROWS,
+            )  # fmt: skip
+        policy = Policy(model, self.scorer.encoder, settings.seed, draws=draws)
+        return policy.answer(
+            *given, temperature=settings.temperature, max_new_tokens=settings.max_new_tokens
         )
 
     def _policy(self) -> nn.Module:
@@ -420,5 +445,5 @@ def train_groups(
     stop = common.watch(trainer, output, label, every=stage.updates)
     with stop:
         trainer.train_from(resume_from)
-    trained: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
+    trained: PreTrainedModel = sharded.whole(trainer, output)
     return trained

@@ -21,9 +21,10 @@ from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.load import load
 from reference_impls.core.objective.reward import last_output
 from reference_impls.core.settings import TrainSettings
-from reference_impls.core.train import common, forward
+from reference_impls.core.train import common, forward, sharded
 from reference_impls.core.train.pairs import numbers_of, pair_batch, token_columns
 from reference_impls.core.train.reference import bare
+from reference_impls.core.train.sharded import is_sharded
 
 HEAD = "head.safetensors"
 BATCH = 64
@@ -52,12 +53,18 @@ class Headed(nn.Module):
         """As `Trainer` asks for it."""
         bare(self.model).gradient_checkpointing_enable(**options)
 
-    def save(self, folder: Path) -> None:
-        """Write the model's checkpoint and the head's weights."""
+    def save(self, folder: Path, gathered: Mapping[str, Tensor] | None = None) -> None:
+        """Write the model's checkpoint and the head's weights; `gathered` has them where they lie
+        in pieces over processes."""
         folder.mkdir(parents=True, exist_ok=True)
         saved: Any = self.model
-        saved.save_pretrained(folder)
-        weights = {name: each.detach().cpu() for name, each in self.head.state_dict().items()}
+        both = self.state_dict() if gathered is None else gathered
+        own, head = (
+            {n.removeprefix(part): each for n, each in both.items() if n.startswith(part)}
+            for part in ("model.", "head.")
+        )
+        saved.save_pretrained(folder, **({} if gathered is None else {"state_dict": own}))
+        weights = {name: each.detach().cpu() for name, each in head.items()}
         save_file({name: each.contiguous() for name, each in weights.items()}, folder / HEAD)
 
     def load_head(self, folder: Path) -> None:
@@ -122,14 +129,18 @@ class HeadTrainer(common.Checkpoints):
         super().log({**logs, **own}, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        self.accelerator.unwrap_model(self.model).save(
-            Path(output_dir or str(self.args.output_dir))
-        )
+        if is_sharded(self) and not self.is_world_process_zero():
+            return  # all weights are gathered in one process
+        folder = Path(output_dir or str(self.args.output_dir))
+        self.accelerator.unwrap_model(self.model).save(folder, state_dict)
 
     def _load_from_checkpoint(
         self, resume_from_checkpoint: str, model: nn.Module | None = None
     ) -> None:
         headed: Headed = self.accelerator.unwrap_model(self.model if model is None else model)
+        if is_sharded(self) and not self.only_loaded:
+            super()._load_from_checkpoint(resume_from_checkpoint, headed)
+            return
         super()._load_from_checkpoint(resume_from_checkpoint, headed.model)
         headed.load_head(Path(resume_from_checkpoint))
 
@@ -164,7 +175,13 @@ def train_head(
     )
     with common.watch(trainer, output, label):
         trainer.train_from(resume_from)
-    trained: Headed = trainer.accelerator.unwrap_model(trainer.model)
+
+    def read(folder: Path) -> Headed:
+        headed = Headed(sharded.read_model(folder), stage.outputs)
+        headed.load_head(folder)
+        return headed
+
+    trained: Headed = sharded.whole(trainer, output, read)
     return trained
 
 

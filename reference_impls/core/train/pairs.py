@@ -32,7 +32,7 @@ from reference_impls.core.method import (
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.scores import PairBatch, Scores
 from reference_impls.core.settings import TrainSettings
-from reference_impls.core.train import common, forward
+from reference_impls.core.train import common, forward, sharded
 from reference_impls.core.train.checkpoints import digest
 
 KEPT_STATE = "state"
@@ -391,7 +391,7 @@ def train_pairs(
             trainer.stored = scorer.store(
                 scoring,
                 rows,
-                batch_size=settings.batch_size,
+                batch_size=common.batch_layout(settings)[0],  # what fits in training fits here
                 device=trainer.args.device,
                 views=[view.name for view in views if view.reference],
                 path=None if settings.reference_cache is None else Path(settings.reference_cache),
@@ -401,7 +401,7 @@ def train_pairs(
     stop = common.watch(trainer, output, label)
     with stop:
         trainer.train_from(resume_from)
-    trained: PreTrainedModel = trainer.accelerator.unwrap_model(trainer.model)
+    trained: PreTrainedModel = sharded.whole(trainer, output)
     return trained
 
 
