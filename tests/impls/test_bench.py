@@ -537,10 +537,8 @@ def test_the_base_and_a_baseline_on_the_same_pairs_are_made_once(tiny_study, mon
     asked, done = tiny_study
     asked.run()
     trained = []
-    from reference_impls.bench import experiment
-
-    real = experiment.run_stages
-    monkeypatch.setattr(experiment, "run_stages", lambda run: trained.append(run) or real(run))
+    real = study.run_stages
+    monkeypatch.setattr(study, "run_stages", lambda run: trained.append(run) or real(run))
     for task in [task for task in done if task.row in ("base", "sft")]:
         first = json.loads(asked.job(task).result.read_text())
         assert study.work(task) == first

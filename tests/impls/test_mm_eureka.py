@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from reference_impls.core.data.rules import last_number, only_number
 from reference_impls.core.judges import Workshop
@@ -223,12 +224,13 @@ def test_a_record_of_the_published_layout():
             {"role": "user", "content": "<image>\nQuestion: 1 + 1?"},
         ],
         "answer": "$2$",
-        "images": [],
+        "images": [Image.new("RGB", (4, 4))],
     }
     row = mm_eureka.read_record(record)
+    asked = [{"type": "image"}, {"type": "text", "text": "Question: 1 + 1?"}]
     assert row["prompt"] == [
         {"role": "system", "content": "be exact"},
-        {"role": "user", "content": "Question: 1 + 1?"},
+        {"role": "user", "content": asked},
     ]
     assert mm_eureka.reward_accuracy(["<think>x</think><answer>$2$</answer>"], [row["answer"]]) == [
         1.0
