@@ -454,8 +454,9 @@ def chosen_world(script: Script, name: str | None, conditions: Sequence[str]) ->
     try:
         return world(name or script.method.world).under(levels)
     except ValueError as error:
-        option = "--condition" if conditions else "--world"
-        raise click.UsageError(f"{option}: {error}") from None
+        own = f"{script.name}.py, METHOD"
+        place = "--condition" if conditions else "--world" if name else own
+        raise click.UsageError(f"{place}: {error}") from None
 
 
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")

@@ -1,5 +1,6 @@
 """`mmalign run` as a user meets it: results, files, stops and bad input."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -8,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
-from reference_impls.core.command_line import chosen_config, run, table
+from reference_impls.core.command_line import chosen_config, chosen_world, run, table
 from tests.impls.scripts import SCRIPTS
 
 QUICK = ["--steps", "2", "--pairs", "12", "--batch-size", "4"]
@@ -139,6 +141,13 @@ def test_config_values_keep_their_types():
     assert (cfg.variant, cfg.anchor, cfg.beta) == ("code", 0.0, 0.2)
     assert chosen_config(SCRIPTS["r1_v"], None, ("format_reward=no",)).format_reward is False
     assert chosen_config(SCRIPTS["r1_v"], None, ("format_reward=yes",)).format_reward is True
+
+
+def test_a_level_that_the_script_asks_for_is_not_laid_to_an_option():
+    script = SCRIPTS["dpo"]
+    method = dataclasses.replace(script.method, condition={"prior": "often"})
+    with pytest.raises(click.UsageError, match=r"dpo\.py, METHOD: .*no level 'often'"):
+        chosen_world(dataclasses.replace(script, method=method), None, ())
 
 
 @pytest.mark.slow
