@@ -38,8 +38,11 @@ reads all weights once per token, and how many answers fit beside each other dec
 
 Tests compare memory with the peak of a process on the CPU, a model of 7 million weights: within a
 factor of 1.35 for all weights in float32 or under autocast, of 2 with checkpointing or an adapter,
-where the process took 1.7 times the formula. Operations are within 15 % of PyTorch's own count. No
-figure has been measured on a GPU.
+where the process took 1.7 times the formula. Under checkpointing that is not in tensors: PyTorch's
+profiler counts 103 MB of them at the peak of the backward pass, where weights, gradients,
+activations and logits make 105 here. For an adapter the cause is not known (603 MB of a process
+where the formula gave 333). Operations are within 15 % of PyTorch's own count. No figure has been
+measured on a GPU.
 """
 
 from __future__ import annotations

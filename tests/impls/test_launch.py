@@ -12,9 +12,11 @@ import sys
 import traceback
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 from safetensors.torch import load_file
@@ -24,7 +26,7 @@ from reference_impls.core import measure, processes
 from reference_impls.core.command_line import run
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.settings import lab
-from reference_impls.core.train import common, groups, head, pairs  # noqa: F401
+from reference_impls.core.train import common, groups, head, pairs, sharded  # noqa: F401
 
 LAUNCH = Path(common.__file__).parents[2] / "launch"
 CONFIGURATIONS = sorted(path.stem for path in LAUNCH.glob("*.yaml"))
@@ -145,7 +147,7 @@ METHODS = {
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_configurations_are_read_by_accelerate(configuration):
     if configuration.startswith("zero"):
-        pytest.importorskip("deepspeed")  # without it, accelerate's launcher does not read one
+        pytest.importorskip("deepspeed")  # without it, accelerate's launcher ends
     found = environment(configuration)
     assert found.get("ACCELERATE_MIXED_PRECISION", "no") == "no"
     text = (LAUNCH / f"{configuration}.yaml").read_text()
@@ -155,8 +157,24 @@ def test_configurations_are_read_by_accelerate(configuration):
         assert found["FSDP_STATE_DICT_TYPE"] == "FULL_STATE_DICT"
 
 
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_configurations_have_no_key_that_accelerate_does_not_know(configuration):
+    """Its own reading, which needs no DeepSpeed and refuses keys that it does not know; the inner
+    ones are options of its launcher (`--zero_stage`)."""
+    found = load_config_from_file(str(LAUNCH / f"{configuration}.yaml"))
+    options = vars(launch_command_parser().parse_args(["x"]))
+    kind, inner = found.distributed_type.value, found.deepspeed_config | found.fsdp_config
+    assert inner.keys() <= options.keys()
+    if configuration.startswith("zero"):
+        assert kind == "DEEPSPEED" and inner["zero_stage"] == int(configuration[-1])
+        assert inner.get("zero3_save_16bit_model", False) == (configuration == "zero3")
+    else:
+        assert kind == {"ddp": "MULTI_GPU", "ddp-cpu": "MULTI_CPU", "fsdp2": "FSDP"}[configuration]
+
+
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one(tiny_base, tmp_path):
-    """The smoke test: one method, a state between steps, over accumulated passes."""
+    """One method, a state between steps, over accumulated passes."""
     base = [*METHODS["mpo"], *QUICK, "--model", tiny_base]
     assert in_processes(1, [*base, "--output", str(tmp_path / "one")]) == [0]
     assert in_processes(2, [*base, "--output", str(tmp_path / "two")], "ddp-cpu") == [0, 0]
@@ -184,7 +202,21 @@ def test_an_adapter_in_pieces_is_refused(tiny_base, tmp_path, capfd):
     base = [*METHODS["lora"], *QUICK, "--model", tiny_base]
     found = in_processes(2, [*base, "--output", str(tmp_path / "two")], "fsdp2", sharded=True)
     assert found == [1, 1]
-    assert "launch with ddp.yaml" in capfd.readouterr().err
+    assert "wants PEFT 0.22 or newer" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("fsdp", [True, False])
+def test_an_adapter_in_pieces_is_refused_before_training(fsdp):
+    model = torch.nn.Linear(1, 1)
+    model.peft_config = {}
+    trainer = SimpleNamespace(
+        model=model, is_fsdp_enabled=fsdp, is_deepspeed_enabled=not fsdp,
+        accelerator=SimpleNamespace(state=SimpleNamespace(fsdp_plugin=None)),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"wants PEFT 0\.22 or newer.*launch with ddp\.yaml"):
+        sharded.prepare(trainer)
+    trainer.is_fsdp_enabled = trainer.is_deepspeed_enabled = False
+    sharded.prepare(trainer)  # every process has the whole model: nothing to refuse
 
 
 @pytest.mark.slow

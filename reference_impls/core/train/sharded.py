@@ -26,21 +26,24 @@ def prepare(trainer: Trainer) -> None:
     """Tell FSDP which layers are units of their own, those that the model has, and generation that
     processes have to take as many steps as the one with the longest answer.
 
-    Raises ValueError for an adapter, whose frozen weights would be shared out, too.
+    Raises ValueError for an adapter. `whole` would read it back by `from_pretrained`, and there
+    transformers 5.24 refuses PEFT before 0.22.0 (its `integrations/peft.py`, MIN_PEFT_VERSION). No
+    newer PEFT has been tried.
 
     Accelerate 1.15 takes `_no_split_modules` as it is and ends with "Could not find the transformer
     layer class CLIPTextEmbeddings in the model" where that names layers of a part that is not there
     (LLaVA has no text tower of CLIP's).
     """
+    assert isinstance(trainer.model, nn.Module)
+    if is_sharded(trainer) and hasattr(trainer.model, "peft_config"):
+        raise ValueError(
+            "--lora-rank does not go with FSDP or DeepSpeed here: the adapter is read again after "
+            "training, for which transformers wants PEFT 0.22 or newer, and that has not been "
+            "tried; launch with ddp.yaml"
+        )
     plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
     if plugin is None:
         return
-    assert isinstance(trainer.model, nn.Module)
-    if hasattr(trainer.model, "peft_config"):
-        raise ValueError(
-            "--lora-rank does not go with FSDP here: an adapter leaves little to share out; launch "
-            "with ddp.yaml or zero2.yaml"
-        )
     bare(trainer.model)._is_fsdp_managed_module = True
     if plugin.transformer_cls_names_to_wrap is not None:
         return
