@@ -46,6 +46,7 @@ import torch
 from torch import Tensor
 
 from reference_impls.core.command_line import main
+from reference_impls.core.data.readers.cells import as_final_answer
 from reference_impls.core.data.readers.messages import messages_of, prompt
 from reference_impls.core.data.rules import inside, last_number, only_number
 from reference_impls.core.lab import Lab
@@ -107,7 +108,7 @@ def read_record(record: Row) -> Row:
     return {
         "prompt": prompt(turns, "conversations", len(record["images"])),
         "images": record["images"],
-        "answer": str(record["answer"]),
+        "answer": as_final_answer(record["answer"], "answer"),
     }
 
 

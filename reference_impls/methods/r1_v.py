@@ -43,6 +43,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from reference_impls.core.command_line import main
+from reference_impls.core.data.readers.cells import as_final_answer, as_text
 from reference_impls.core.data.readers.messages import messages_of, prompt
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
@@ -96,11 +97,13 @@ def final_answer(text: str) -> str:
 
 def read_record(record: Row) -> Row:
     """A prompt from R1-V's published layout: columns `image`, `problem`, `solution`."""
-    asked = messages_of(INSTRUCTION.format(question=record["problem"]), "problem")
+    asked = messages_of(
+        INSTRUCTION.format(question=as_text(record["problem"], "problem")), "problem"
+    )
     return {
         "prompt": prompt(asked, "problem", len(record["images"])),
         "images": record["images"],
-        "answer": str(record["solution"]),
+        "answer": as_final_answer(record["solution"], "solution"),
     }
 
 

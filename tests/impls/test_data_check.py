@@ -228,6 +228,13 @@ def test_methods_with_columns_of_their_own(folder):
     assert "no known layout" in found(check_data(str(folder)))["unreadable"][1][0]
 
 
+def test_a_folder_whose_list_of_splits_is_broken(folder):
+    for content in ("{", "[]"):
+        (folder / "dataset_dict.json").write_text(content)
+        found = check_data(str(folder))
+        assert not found["ok"] and "lists no splits" in found["findings"][0]["places"][0]
+
+
 def test_a_list_without_rows(folder):
     (folder / "train.json").write_text("[]")
     assert found(check_data(str(folder))) == {"nothing-left": (1, [f"{folder} holds no rows"])}

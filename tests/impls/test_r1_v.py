@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from reference_impls.core.data.readers.cells import CellError
 from reference_impls.core.objective.groups import GrpoConfig, group_advantages, grpo
 from reference_impls.methods import r1_v
 
@@ -208,3 +209,10 @@ def test_a_record_of_the_published_layout():
     assert r1_v.reward_accuracy(["<think>x</think><answer>3</answer>"], [row["answer"]]) == [1.0]
     # A number where a text is expected: the hub's loader gives one.
     assert r1_v.read_record(record | {"solution": 3})["answer"] == "3"
+    assert r1_v.read_record(record | {"solution": 3.0})["answer"] == "3"
+    assert r1_v.read_record(record | {"solution": 2.5})["answer"] == "2.5"
+    for column, wrong in (("solution", [3]), ("solution", True), ("solution", " "),
+                          ("solution", float("nan")), ("problem", ["How many?"])):  # fmt: skip
+        with pytest.raises(CellError) as error:
+            r1_v.read_record(record | {column: wrong})
+        assert error.value.column == column

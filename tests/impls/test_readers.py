@@ -303,6 +303,17 @@ def test_a_literal_mark_beside_typed_parts_is_text(folder):
         ({"image": 7}, "image", "an image is int"),
         ({"image": "https://there/0.png"}, "image", "is an address"),
         ({"image": {"bytes": None, "path": None}}, "image", "neither bytes nor a path"),
+        ({"image": {"bytes": "aGk="}}, "image", "in letters"),
+        ({"image": "data:image/png;base64,aGk="}, "image", "in letters"),
+        ({"image": "iVBORw0KGgo" * 1000}, "image", "in letters"),
+        ({"margin": 10**400}, "margin", "not a finite number"),
+        ({"margin": "x" * 10_000}, "margin", "xxx... is not a number"),
+        ({"image": None, "img": "0.png"}, "img", "is not read; rename it `image`"),
+        ({"image": None, "videos": ["a"]}, "videos", "is not read; rename it `image`"),
+        ({"image": None, "file_name": "0.png"}, "file_name", "is not read; rename it `image`"),
+        ({"question": []}, "question", "a list where text is wanted"),
+        ({"chosen": [{"role": ["assistant"], "content": "a"}]}, "chosen", "the role ['assistant']"),
+        ({"chosen": [{"role": "assistant", "content": "a", "tool_calls": [1]}]}, "chosen", "tools"),
     ],
 )
 def test_what_is_wrong_is_said_with_file_row_and_column(change, column, said, folder):
@@ -315,6 +326,115 @@ def test_what_is_wrong_is_said_with_file_row_and_column(change, column, said, fo
     with pytest.raises(DataError) as error:
         Rows(open_records(str(folder / "data.jsonl"))).read_through()
     assert str(error.value) == found[1].problem
+
+
+TYPED = {"images": ["0.png", "1.png"], "chosen": CHOSEN, "rejected": REJECTED}
+
+
+@pytest.mark.parametrize(
+    ("record", "column", "said"),
+    [
+        ({**TYPED, "prompt": []}, "prompt", "there is no turn"),
+        ({**TYPED, "prompt": {"role": "user", "content": "a"}}, "prompt", "holds an object"),
+        ({**TYPED, "prompt": [{"role": "user", "content": [
+            {"type": "image", "index": 1}, {"type": "image", "index": 0}]}]},
+         "prompt", "the index 1 where image 0 comes"),
+        ({**TYPED, "prompt": [{"role": "user", "content": [
+            {"type": "image", "image": "1.png"}, {"type": "image"}]}]},
+         "prompt", "an image of its own"),
+        ({"image": "0.png", "text": "[" * 100_000}, "text", "nested too deeply"),
+        ({"image": "0.png", "text": '{"question": "q", "chosen": "a", "chosen": "b"}'},
+         "text", "the key 'chosen' stands twice"),
+        ({"image": "0.png", "text": '{"question": "\\ud800", "chosen": "a", "rejected": "b"}'},
+         "text", "in `question`: holds half of a character"),
+        ({"image": "0.png", "prompt": "q", "completions": {"response": ["a"], "annotations": []}},
+         "completions", "not all of one length"),
+        ({"image": "0.png", "prompt": "q", "completions": {"response": 1}},
+         "completions", "not all of one length"),
+        ({"image": "0.png", "conversations": [*TURNS, {"from": "gpt", "value": "z"}],
+          "output_1": "a", "output_2": "b", "preference": "output_2"},
+         "preference", "'output_2' is not a number; write 1 or 2"),
+    ],
+)  # fmt: skip
+def test_a_cell_that_would_be_read_otherwise_than_it_was_meant_is_refused(
+    record, column, said, folder
+):
+    (item,) = items(folder, record)
+    assert item.problem.startswith(f"data.jsonl, row 0, column '{column}': ")
+    assert said in item.problem and len(item.problem) < 400
+
+
+def test_an_empty_column_does_not_hide_the_image_in_the_next_one(folder):
+    for empty in (None, "", []):
+        (picture,) = one(folder, {"images": empty, "image": "1.png", **PAIR})["images"]
+        assert picture.path == folder / "1.png"
+    (picture,) = one(folder, {"image_id": 1, "images": ["1.png"], **PAIR})["images"]
+    assert picture.path == folder / "1.png"
+    assert one(folder, {"image": None, "img": "", "video": None, **PAIR})["images"] == []
+
+
+def test_typed_parts_with_running_numbers_are_read(folder):
+    parts = [{"type": "image", "index": 0, "text": None}, {"type": "text", "text": "a"},
+             {"type": "image", "index": 1, "image": None}]  # fmt: skip
+    row = one(folder, {**TYPED, "prompt": [{"role": "user", "content": parts}]})
+    assert shown(row) == [("user", ["0.png", "a", "1.png"])]
+
+
+@pytest.mark.parametrize("preferred", [0, None, "tie", 3])
+def test_a_tie_in_any_spelling_is_no_pair(preferred, folder):
+    turns = [*TURNS, {"from": "gpt", "value": "z"}]
+    record = {"image": "0.png", "conversations": turns, "output_1": "a", "output_2": "b"}
+    (item,) = items(folder, {**record, "preference": preferred})
+    assert item.dropped == "nobody preferred one of the answers"
+    assert text(one(folder, {**record, "preference": "2"})["chosen"]) == "b"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[1, %s]", "data.json, row 0: where an object has to be stands '1'"),
+        ('[%s, "x"]', "data.json, row 1: where an object has to be stands"),
+        ("[%s %s]", "data.json, row 1: where a comma has to be stands '{'"),
+        ("[%s,, %s]", "data.json, row 1: where an object has to be stands ','"),
+        ("[%s]\n[%s]", "data.json: more stands behind the end of the list, which has 1 rows"),
+        ("[%s] x", "data.json: more stands behind the end of the list"),
+        ('{"a":' * 100_000, "data.json, row 0: the row is not JSON: it is nested too deeply"),
+        ('{"question": "a", "question": "b"}', "row 0: the row is not JSON: the key 'question'"),
+    ],
+)
+@pytest.mark.parametrize("window", [1 << 20, 7])
+def test_a_list_of_something_else_loses_no_row_in_silence(
+    content, said, window, folder, monkeypatch
+):
+    monkeypatch.setattr("reference_impls.core.data.readers.files.WINDOW", window)
+    good = json.dumps({"image": "0.png", **PAIR})
+    (folder / "data.json").write_text(content.replace("%s", good))
+    with pytest.raises(DataError) as error:
+        Rows(open_records(str(folder / "data.json"))).read_through()
+    assert said in str(error.value)
+
+
+def test_letters_that_are_no_utf_8_are_refused_and_keyed_rows_are_checked(folder):
+    raw = b'{"question": "\xed\xa0\x80", "chosen": "a", "rejected": "b"}'
+    (folder / "data.jsonl").write_bytes(raw)
+    (item,) = open_records(str(folder / "data.jsonl")).items()
+    assert "row 0: the row is not UTF-8" in item.problem
+    keyed = '{"7": {"image": "0.png", "question": "%s", "chosen": "a", "rejected": "b"}}\n'
+    for asked, problem in (("q", ""), ("\\ud800", "row 0, column 'question': holds half of")):
+        (folder / "data.json").write_text(keyed % asked)  # a line break behind a single object
+        (item,) = open_records(str(folder / "data.json")).items()
+        assert problem in item.problem and bool(item.rows) != bool(problem)
+
+
+@pytest.mark.parametrize("name", ["train-1.jsonl.gz", "train-0.csv"])
+def test_rows_that_would_be_missed_beside_those_that_are_read_are_named(name, folder):
+    written(folder / "train-0.jsonl", {"image": "0.png", **PAIR})
+    (folder / "test.jsonl.gz").touch()
+    (folder / "notes.csv").touch()
+    assert len(list(open_records(str(folder)).items())) == 1
+    (folder / name).touch()
+    with pytest.raises(DataError, match=rf"{name} would not be read; .*, or move it away"):
+        open_records(str(folder))
 
 
 @pytest.mark.parametrize(

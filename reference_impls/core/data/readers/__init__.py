@@ -35,12 +35,14 @@ from reference_impls.core.data.readers.cells import (
     Picture,
     Place,
     Record,
+    cut,
     listed,
 )
 from reference_impls.core.data.readers.files import Table, tables_of
 from reference_impls.core.data.readers.layouts import (
     IMAGE_COLUMNS,
     LAYOUTS,
+    OTHER_MEDIA,
     VIDEO_COLUMN,
     Layout,
     Media,
@@ -57,6 +59,11 @@ __all__ = [
 FRAMES = 10
 """Frames of a video, evenly, as Kwai-YuanQi/MM-RLHF@7c8af1d2:llava/train/train_dpo.py#L1166-L1172
 takes them."""
+LONGEST_PATH = 4096
+"""PATH_MAX of Linux, limits.h."""
+IN_LETTERS = (
+    "the image itself stands in the cell, in letters; write it to a file, and its path here"
+)
 FRAME_KINDS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 Read = Callable[[Row], Row]
@@ -164,15 +171,19 @@ class Records:
 def sources_of(record: Record, layout: Layout | None) -> tuple[str, list[Any], bool]:
     """(column, what it holds as a list, whether it is a video) of a record; an empty list where the
     row has text alone."""
-    if layout is not None and layout.media is not None:
-        column, held = layout.media(record)
-        return column, [] if held is None else [held], False
-    column = next((name for name in IMAGE_COLUMNS if name in record), "")
-    held = record.get(column)
-    if held is None or held == "" or held == []:
+    if layout is not None and layout.media is not None and (given := layout.media(record)):
+        return given[0], [given[1]], False
+    columns = [name for name in IMAGE_COLUMNS if name in record]
+    column = next((name for name in columns if record.get(name) not in (None, "", [])), "")
+    if not column:
         if record.get(VIDEO_COLUMN):
             return VIDEO_COLUMN, [record[VIDEO_COLUMN]], True
-        return column, [], False
+        for name, held in record.items():
+            if held and name not in IMAGE_COLUMNS and OTHER_MEDIA.fullmatch(name):
+                raise CellError(name, "a column of this name is not read; rename it `image` or "
+                                      "`video`, or take it out")  # fmt: skip
+        return next(iter(columns), ""), [], False
+    held = record[column]
     return column, held if isinstance(held, list) else [held], False
 
 
@@ -180,6 +191,8 @@ def picture(source: Any, roots: tuple[Path, ...], place: Place) -> Picture:
     """A picture that is there, not opened. Raises CellError for one that is not."""
     if isinstance(source, dict):
         if source.get("bytes") is not None:
+            if not isinstance(source["bytes"], bytes):
+                raise CellError(place.column, IN_LETTERS)
             return Picture(source, None, place)
         if not source.get("path"):
             raise CellError(place.column, "an image has neither bytes nor a path")
@@ -195,17 +208,19 @@ def picture(source: Any, roots: tuple[Path, ...], place: Place) -> Picture:
 def found_file(source: str | tuple[str, ...], roots: tuple[Path, ...], column: str) -> Path:
     """The file that a path (or the first of several) names below a root. Raises CellError."""
     names = (source,) if isinstance(source, str) else source
+    if names[0].startswith("data:") or len(names[0]) > LONGEST_PATH:
+        raise CellError(column, IN_LETTERS)
     if "://" in names[0]:
-        raise CellError(column, f"'{names[0]}' is an address; download it and write the path")
+        raise CellError(column, f"'{cut(names[0])}' is an address; download it and write the path")
     for name in names:
         for root in roots or (Path(),):
             path = os.path.join(root, name)
             if os.path.isfile(path):
                 return Path(path)
+    where = " or ".join(str(root) for root in roots) or "."
     raise CellError(
         column,
-        f"there is no file '{names[0]}' in {' or '.join(str(root) for root in roots) or '.'}; "
-        "--image-root says where paths begin",
+        f"there is no file '{cut(names[0], 300)}' in {where}; --image-root says where paths begin",
     )
 
 
@@ -347,7 +362,8 @@ def read_rows(
     `note` is told in one line how many rows there are, and how many were dropped and why. Raises
     DataError, also where the stage needs, under its config, an answer that the data has not."""
     rows = Rows(
-        open_records(name, split=split, image_root=image_root, limit=limit, read=stage.read)
+        open_records(name, split=split, image_root=image_root, limit=limit, read=stage.read),
+        needed(stage, config) if config is not None else frozenset(),
     )
     rows.read_through()
     layouts = ", ".join(each.name for each in rows.records.layouts)

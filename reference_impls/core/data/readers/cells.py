@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
+import math
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -62,9 +65,65 @@ class Record(dict[str, Any]):
 
 def listed(columns: Iterable[str]) -> str:
     """Names of columns for a message, at most a dozen."""
-    names = list(columns)
+    names = [cut(name) for name in columns]
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
     return ", ".join(names[:12]) + more if names else "no columns"
+
+
+def cut(text: str, most: int = 100) -> str:
+    """The beginning of a text, for messages: a cell may hold megabytes."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def json_of(text: str | bytes) -> Any:
+    """What a JSON text means. Raises ValueError, in one line, also where an object has a key twice
+    (Python would take the last one) or is nested too deeply."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        held = dict(pairs)
+        if len(held) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"the key '{cut(twice)}' stands twice")
+        return held
+
+    try:
+        letters = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        return json.loads(letters, object_pairs_hook=once)
+    except UnicodeDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def half_character(value: Any) -> bool:
+    """Whether a lone surrogate stands anywhere in a value; no tokenizer takes it."""
+    return re.search("[\ud800-\udfff]", json.dumps(value, ensure_ascii=False)) is not None
+
+
+def checked_characters(record: Record) -> None:
+    """Raises CellError for a column with a lone surrogate."""
+    for column, cell in record.items():
+        if half_character([column, cell]):
+            raise CellError(
+                column,
+                "holds half of a character (a lone surrogate, \\ud800 to \\udfff); write both "
+                "halves or none",
+            )
+
+
+def as_final_answer(value: Any, column: str) -> str:
+    """A true answer that completions are compared with, which may be a number: 3 and 3.0 are "3".
+
+    Raises CellError for anything else, and for an empty text."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise CellError(column, f"{value} is not a finite number")
+        return str(int(value) if value == int(value) else value)
+    text = as_text(value, column)
+    if not text.strip():
+        raise CellError(column, "the true answer is empty; write it, or take the row out")
+    return text
 
 
 def as_text(value: Any, column: str) -> str:
@@ -74,7 +133,7 @@ def as_text(value: Any, column: str) -> str:
     kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list",
              dict: "an object", type(None): "null", bytes: "bytes"}  # fmt: skip
     kind = kinds.get(type(value), type(value).__name__)
-    shown = f" ({value})" if isinstance(value, (int, float)) else ""
+    shown = f" ({cut(str(value))})" if isinstance(value, (int, float)) else ""
     raise CellError(column, f"holds {kind}{shown} where text is wanted; write it in quotes")
 
 

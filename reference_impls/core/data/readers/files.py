@@ -8,7 +8,6 @@ each.
 
 from __future__ import annotations
 
-import json
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from reference_impls.core.data.readers.cells import CellError, DataError, Record
+from reference_impls.core.data.readers.cells import (
+    CellError,
+    DataError,
+    Record,
+    checked_characters,
+    json_of,
+)
 
 KINDS = {
     ".json": "json", ".jsonl": "json", ".parquet": "parquet", ".arrow": "arrow", ".tar": "tar",
 }  # fmt: skip
 NOT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 META = "meta.json"
 SPLITS = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test",
@@ -109,29 +115,35 @@ def first_letter(path: Path, begin: int = 0) -> bytes:
 def decoded(text: bytes) -> Record | CellError:
     """The object that a text is, or what is wrong with it."""
     try:
-        value = json.loads(text)
+        value = json_of(text)
     except UnicodeDecodeError as error:
         return CellError("", f"the row is not UTF-8 ({error.reason} at byte {error.start})")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return CellError("", f"the row is not JSON: {error}")
     if not isinstance(value, dict):
         kind = type(value).__name__
         return CellError("", f'the row is a {kind}; write an object, {{"column": value, ...}}')
-    if SURROGATE.search(text):
-        for column, cell in value.items():
-            if re.search("[\ud800-\udfff]", f"{column}{json.dumps(cell, ensure_ascii=False)}"):
-                return CellError(column, "holds half of a character (a lone surrogate, \\ud800 to "
-                                         "\\udfff); write both halves or none")  # fmt: skip
-    return Record(value)
+    return unbroken(Record(value)) if SURROGATE.search(text) else Record(value)
+
+
+def unbroken(record: Record) -> Record | CellError:
+    """The record, or which column of it holds half of a character."""
+    try:
+        checked_characters(record)
+    except CellError as error:
+        return error
+    return record
 
 
 def elements(stream: Any, begin: int, name: str) -> Iterator[tuple[int, bytes]]:
     """The objects of a JSON list, and where each begins, with one window of the file in memory.
 
-    Brackets are counted outside of strings. Raises DataError where the list does not end.
+    Brackets are counted outside of strings. Raises DataError where the list does not end, where
+    more stands behind it, and for what is not an object with commas between.
     """
-    token = re.compile(rb'["\\{}\[\]]')
+    token, between = re.compile(rb'["\\{}\[\]]'), re.compile(rb"\S")
     depth, inside, escaped = 0, False, False
+    comma = ended = False
     start, offset, held, rows = -1, begin, b"", 0
     while part := stream.read(WINDOW):
         base = offset - len(held)
@@ -142,29 +154,49 @@ def elements(stream: Any, begin: int, name: str) -> Iterator[tuple[int, bytes]]:
                 if place >= len(window):
                     break
                 escaped, place = False, place + 1
-            found = token.search(window, place)
+            found = (between if depth < 2 else token).search(window, place)
             if found is None:
                 break
             letter, place = found[0], found.end()
-            if inside:
+            if ended:
+                raise DataError(
+                    f"{name}: more stands behind the end of the list, which has {rows} rows; write "
+                    "one list, or one object per line"
+                )
+            if depth < 2:
+                if letter == b"," and rows and not comma:
+                    comma = True
+                elif letter in b"{[" and not (depth and rows and not comma):
+                    depth, comma = depth + 1, False
+                    if depth == 2:
+                        start = base + found.start()
+                elif letter == b"]":
+                    ended = True
+                else:
+                    what = "an object" if comma or not rows else "a comma"
+                    raise DataError(
+                        f"{name}, row {rows}: where {what} has to be stands "
+                        f"'{letter.decode('ascii', 'replace')}'; the list holds objects with "
+                        "commas between"
+                    )
+            elif inside:
                 escaped = letter == b"\\"
                 inside = letter != b'"'
             elif letter == b'"':
                 inside = True
             elif letter in b"{[":
                 depth += 1
-                if depth == 2:
-                    start = base + found.start()
             elif letter in b"}]":
                 depth -= 1
-                if depth == 1 and start >= 0:
+                if depth == 1:
                     yield start, window[start - base : base + place - base]
                     start, rows = -1, rows + 1
-                elif depth == 0:
-                    return
         offset += len(part)
         held = window[start - base :] if start >= 0 else b""
-    raise DataError(f"{name}, row {rows}: the list does not end; the file is cut off or not JSON")
+    if not ended:
+        raise DataError(
+            f"{name}, row {rows}: the list does not end; the file is cut off or not JSON"
+        )
 
 
 @dataclass
@@ -176,7 +208,7 @@ class ListTable:
     roots: tuple[Path, ...]
 
     def scan(self, whole: bool = True) -> Iterator[Record | CellError]:
-        yield from (Record(record) for record in self.records)
+        yield from (unbroken(Record(record)) for record in self.records)
 
     def place(self, row: int) -> tuple[str, int]:
         return self.name, row
@@ -314,7 +346,25 @@ def chosen_files(folder: Path, split: str | None) -> list[Path]:
             f"{folder} holds files of the kinds {' and '.join(kinds)} ({shown}"
             f"{', ...' if len(files) > 4 else ''}); give one file, or choose with --split"
         )
+    _refuse_unread(folder, files)
     return files
+
+
+def _refuse_unread(folder: Path, files: Sequence[Path]) -> None:
+    """Raises DataError for rows that would be missed in silence: a packed file of the split that is
+    read, or a table of the name of a file that is read."""
+    splits = {split_of(file.relative_to(folder)) for file in files}
+    names = {file.with_suffix("") for file in files}
+    for file in sorted(folder.rglob("*")):
+        packed = file.suffix.lower() in PACKED and Path(file.stem).suffix.lower() in KINDS
+        table = file.suffix.lower() in (".csv", ".tsv")
+        if (packed and split_of(file.relative_to(folder)) in splits) or (
+            table and file.with_suffix("") in names
+        ):
+            raise DataError(
+                f"{_shown(file, folder)} would not be read; "
+                f"{'unpack it' if packed else 'write it as JSON lines'}, or move it away"
+            )
 
 
 def _shown(file: Path, folder: Path) -> str:
@@ -332,7 +382,10 @@ def splits_of(name: str) -> list[str]:
     if (path / META).is_file() and mmpr_tables(path / META, None):
         return []
     if (path / "dataset_dict.json").exists():
-        return sorted(json.loads((path / "dataset_dict.json").read_bytes())["splits"])
+        try:
+            return sorted(map(str, json_of((path / "dataset_dict.json").read_bytes())["splits"]))
+        except (ValueError, LookupError, TypeError, OSError) as error:
+            raise DataError(f"{path}: dataset_dict.json lists no splits: {_line(error)}") from None
     if path.is_dir():
         return sorted({split_of(file.relative_to(path)) for file in data_files(path)} - {""})
     from datasets.inspect import get_dataset_split_names
@@ -400,17 +453,25 @@ def json_table(file: Path, name: str, roots: tuple[Path, ...]) -> Table:
 
 def object_of_objects(file: Path) -> list[Record] | None:
     """HA-DPO's list for LLaVA is one object: id of the image -> row. None for anything else."""
-    with file.open("rb") as stream:
-        head = stream.read(WINDOW)
-    if b"\n" in head and isinstance(decoded(head.split(b"\n", 1)[0]), Record):
-        return None  # JSON lines under the name .json
-    try:
-        held = json.loads(file.read_bytes())
-    except ValueError:
-        return None
-    if not isinstance(held, Mapping) or not all(isinstance(v, dict) for v in held.values()):
+    held = one_object(file)
+    if held is None or not all(isinstance(each, dict) for each in held.values()):
         return None
     return [Record({"image_id": key, **value}) for key, value in held.items()]
+
+
+def one_object(file: Path) -> Mapping[str, Any] | None:
+    """The JSON object that a whole file is; None for a list, for JSON lines, and for anything else:
+    those may be large, and are not read."""
+    with file.open("rb") as stream:
+        head = stream.read(WINDOW).removeprefix(b"\xef\xbb\xbf").lstrip()
+    first, _, more = head.partition(b"\n")
+    if not head.startswith(b"{") or (more.strip() and isinstance(decoded(first), Record)):
+        return None
+    try:
+        held = json_of(file.read_bytes())
+    except ValueError:
+        return None
+    return held if isinstance(held, Mapping) else None
 
 
 def mmpr_tables(meta: Path, image_root: Path | None) -> list[Table] | None:
@@ -420,11 +481,8 @@ def mmpr_tables(meta: Path, image_root: Path | None) -> list[Table] | None:
     Paths in it begin at the folder above the root, or at the disk of its authors: what counts is
     the part from `annotations` and `images` on. Each set is read once; `repeat_time` weighs them in
     the official training, and is not applied."""
-    try:
-        held = json.loads(meta.read_bytes())
-    except ValueError:
-        return None
-    if not isinstance(held, Mapping) or not held:
+    held = one_object(meta)
+    if not held:
         return None
     if not all(isinstance(v, dict) and {"root", "annotation"} <= set(v) for v in held.values()):
         return None

@@ -8,13 +8,22 @@ was read there: the columns of a card, or the code that reads them.
 
 from __future__ import annotations
 
-import json
 import math
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reference_impls.core.data.readers.cells import CellError, Dropped, Record, listed
+from reference_impls.core.data.readers.cells import (
+    CellError,
+    Dropped,
+    Record,
+    checked_characters,
+    cut,
+    json_of,
+    listed,
+)
 from reference_impls.core.data.readers.messages import (
     Message,
     answer,
@@ -27,8 +36,13 @@ from reference_impls.core.data.rows import said
 from reference_impls.core.method import Row
 
 IMAGE_COLUMNS = ("images", "image", "img_path", "image_path")
-"""Columns that hold images, the first one that is there wins."""
+"""Columns that hold images, the first one that is there and not empty wins."""
 VIDEO_COLUMN = "video"
+OTHER_MEDIA = re.compile(
+    r"((image|img|picture|pic|photo|video|audio)s?|jpe?g|png|webp|file_?name)"
+    r"(_?(\d+|(path|url|file|byte|data)s?|base64|b64))?", re.IGNORECASE,
+)  # fmt: skip
+"""Names of columns that hold an image, a video or sound elsewhere, and are not read here."""
 
 HA_DPO_QUESTIONS = (
     "Describe this image in detail.",
@@ -51,8 +65,8 @@ class Media:
 class Layout:
     """A layout: its name, the columns it is known by, how a record is read, and where from.
 
-    columns: all have to be there; `a|b` is one of two. media: what `IMAGE_COLUMNS` is for the
-    layout, where it is something else.
+    columns: all have to be there; `a|b` is one of two. media: where a record's image is, if not in
+    `IMAGE_COLUMNS` (None: it is there).
     """
 
     name: str
@@ -60,7 +74,7 @@ class Layout:
     read: Callable[[Record, Media], list[Row]]
     sets: str
     source: str
-    media: Callable[[Record], tuple[str, Any]] | None = None
+    media: Callable[[Record], tuple[str, Any] | None] | None = None
 
     def fits(self, record: Mapping[str, Any]) -> bool:
         """Whether a record has the columns."""
@@ -91,9 +105,10 @@ def pair(
     if "margin" in record:
         margin = record["margin"]
         if isinstance(margin, bool) or not isinstance(margin, (int, float)):
-            raise CellError("margin", f"{margin!r} is not a number; write one, without quotes")
-        if not math.isfinite(margin):
-            raise CellError("margin", f"{margin} is not a finite number")
+            kind = "null" if margin is None else cut(repr(margin))
+            raise CellError("margin", f"{kind} is not a number; write one, without quotes")
+        if not abs(margin) <= sys.float_info.max:  # integers of JSON have no bound
+            raise CellError("margin", f"{cut(str(margin))} is not a finite number")
         row["margin"] = float(margin)
     return row
 
@@ -139,7 +154,7 @@ def read_rlhf_v(record: Record, media: Media) -> list[Row]:
     held = record["text"]
     if isinstance(held, str):
         try:
-            held = json.loads(held)
+            held = json_of(held)
         except ValueError as error:
             raise CellError(
                 "text",
@@ -152,6 +167,7 @@ def read_rlhf_v(record: Record, media: Media) -> list[Row]:
     if "margin" in record:
         inner["margin"] = record.get("margin")
     try:
+        checked_characters(inner)
         return read_question(inner, media)
     except CellError as error:
         raise CellError("text", f"in `{error.column}`: {error}") from None
@@ -164,10 +180,14 @@ def read_vlfeedback(record: Record, media: Media) -> list[Row]:
     answer with an aspect that has no number is not rated, and a tie makes no pair."""
     completions = record["completions"]
     if isinstance(completions, Mapping):  # as the hub's loader gives a list of objects
-        names = list(completions)
+        columns_of = list(completions.values())
+        if (
+            not all(isinstance(column, list) for column in columns_of)
+            or len({len(column) for column in columns_of}) != 1
+        ):
+            raise CellError("completions", "its lists of answers are not all of one length")
         completions = [
-            dict(zip(names, each, strict=True))
-            for each in zip(*(completions[name] for name in names), strict=True)
+            dict(zip(completions, each, strict=True)) for each in zip(*columns_of, strict=True)
         ]
     if not isinstance(completions, Sequence) or not all(
         isinstance(each, Mapping) for each in completions
@@ -193,9 +213,12 @@ def _rating(completion: Mapping[str, Any]) -> float | None:
     for aspect in annotations.values():
         if aspect is None:  # a column that only other rows have
             continue
+        given: Any = aspect.get("Rating") if isinstance(aspect, Mapping) else None
+        if isinstance(given, bool):
+            return None
         try:
-            rating = float(aspect["Rating"])
-        except (KeyError, TypeError, ValueError):
+            rating = float(given)
+        except (OverflowError, TypeError, ValueError):
             return None
         if not math.isfinite(rating):
             return None
@@ -221,13 +244,19 @@ def read_povid(record: Record, media: Media) -> list[Row]:
 def read_llava_preference(record: Record, media: Media) -> list[Row]:
     """`conversations`, whose last answer is replaced by `output_1` and `output_2`; `preference`
     says which is better, 1 or 2."""
-    conversation, preferred = record["conversations"], record["preference"]
+    conversation, preferred = record["conversations"], record.get("preference")
     if not isinstance(conversation, list) or len(conversation) < 2:
         raise CellError("conversations", "is not a list of turns with an answer at the end")
     turns = messages_of(conversation, "conversations")
     if turns[-1]["role"] == "assistant":
         turns = turns[:-1]
-    if preferred not in (1, 2) or isinstance(preferred, bool):
+    if isinstance(preferred, str) and preferred.strip() in ("1", "2"):
+        preferred = int(preferred)
+    if preferred is None or preferred in ("", "0", "tie"):
+        raise Dropped("nobody preferred one of the answers")
+    if isinstance(preferred, bool) or not isinstance(preferred, (int, float)):
+        raise CellError("preference", f"{cut(repr(preferred))} is not a number; write 1 or 2")
+    if preferred not in (1, 2):
         raise Dropped("nobody preferred one of the answers")
     better, worse = ("output_1", "output_2") if preferred == 1 else ("output_2", "output_1")
     outputs = record[better], record[worse]
@@ -252,7 +281,8 @@ def read_ha_dpo(record: Record, media: Media) -> list[Row]:
     if record.get("question") is not None:
         asked, column = record.text("question"), "question"
     else:
-        number = int(record["image_id"]) if str(record["image_id"]).isdigit() else 0
+        digits = str(record["image_id"])[-18:]
+        number = int(digits) if digits.isascii() and digits.isdigit() else 0
         asked, column = HA_DPO_QUESTIONS[number % len(HA_DPO_QUESTIONS)], "image_id"
     return [pair(record, asked, answers, media, (column, "chosen", rejected))]
 
@@ -263,11 +293,11 @@ def _first(value: Any) -> Any:
     return value[0] if several else value
 
 
-def ha_dpo_image(record: Record) -> tuple[str, Any]:
-    """Images of Visual Genome are named by their id, in one of two folders."""
-    for column in IMAGE_COLUMNS:
-        if column in record:
-            return column, record.get(column)
+def ha_dpo_image(record: Record) -> tuple[str, Any] | None:
+    """Images of Visual Genome are named by their id, in one of two folders; None where a column
+    holds the images."""
+    if any(column in record for column in IMAGE_COLUMNS):
+        return None
     name = f"{record['image_id']}.jpg"
     return "image_id", (f"VG_100K/{name}", f"VG_100K_2/{name}", name)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reference_impls.core.data.readers.cells import CellError, Record, as_text
+from reference_impls.core.data.readers.cells import CellError, Record, as_text, cut
 
 MARKER, VIDEO_MARKER = "<image>", "<video>"
 ROLES = {
@@ -18,6 +18,8 @@ ROLES = {
     "gpt": "assistant", "chatgpt": "assistant", "model": "assistant",
 }  # fmt: skip
 """Spellings of roles: TRL's and ShareGPT's."""
+IMAGE_OF_PART = ("image", "url", "path", "base64", "image_url")
+"""Keys of a part with which some templates' data name its image; rows have them in `images`."""
 
 Message = dict[str, Any]
 
@@ -30,23 +32,33 @@ def messages_of(value: Any, column: str) -> list[Message]:
     """
     if isinstance(value, str):
         return [{"role": "user", "content": value.strip()}]
-    if not isinstance(value, list) or not value:
+    if isinstance(value, Mapping):
+        raise CellError(column, "holds an object where text or a list of messages is wanted")
+    if not isinstance(value, list):
         as_text(value, column)  # says what it is
-    turns = []
+    if not value:
+        raise CellError(column, "there is no turn; write text, or messages")
+    turns: list[Message] = []
+    images = 0
     for number, turn in enumerate(value):
         if not isinstance(turn, Mapping):
             raise CellError(column, f"turn {number} is not an object with `role` and `content`")
         role = turn.get("role", turn.get("from"))
         content = turn.get("content", turn.get("value"))
-        if role not in ROLES:
-            known = "system, user or assistant"
-            raise CellError(column, f"turn {number} has the role {role!r}; write {known}")
         where = f"turn {number}"
-        turns.append({"role": ROLES[role], "content": _content(content, column, where)})
+        if not isinstance(role, str) or role not in ROLES:
+            known = "system, user or assistant"
+            raise CellError(column, f"{where} has the role {cut(repr(role))}; write {known}")
+        if turn.get("tool_calls"):
+            raise CellError(column, f"{where} calls tools, which no method here learns")
+        made = _content(content, column, where, images)
+        images += sum(part["type"] == "image" for part in made if isinstance(part, dict))
+        turns.append({"role": ROLES[role], "content": made})
     return turns
 
 
-def _content(content: Any, column: str, where: str) -> str | list[dict[str, str]]:
+def _content(content: Any, column: str, where: str, images: int) -> str | list[dict[str, str]]:
+    """`images`: how many parts of earlier turns are images."""
     if isinstance(content, str):
         return content
     if not isinstance(content, Sequence) or isinstance(content, bytes) or not content:
@@ -55,13 +67,26 @@ def _content(content: Any, column: str, where: str) -> str | list[dict[str, str]
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind == "image":
+            if any(part.get(name) is not None for name in IMAGE_OF_PART):
+                raise CellError(
+                    column,
+                    f"{where} has a part with an image of its own; write "
+                    '{"type": "image"}, and the files in `images`, in the order of the parts',
+                )
+            if part.get("index") not in (None, images):
+                raise CellError(
+                    column,
+                    f"{where} has a part with the index {cut(repr(part['index']))} where image "
+                    f"{images} comes; write `images` in the order of the parts",
+                )
             parts.append({"type": "image"})
+            images += 1
         elif kind == "text" and isinstance(part.get("text"), str):
             parts.append({"type": "text", "text": part["text"]})
         else:
             raise CellError(
                 column,
-                f"{where} has a part of the type {kind!r}; write "
+                f"{where} has a part of the type {cut(repr(kind))}; write "
                 '{"type": "text", "text": "..."} or {"type": "image"}, and files in `images`',
             )
     return parts
@@ -128,9 +153,9 @@ def _placed(text: str, each: int, as_one: bool) -> list[dict[str, str]]:
     for number, piece in enumerate(pieces):
         if number:
             parts += [{"type": "image"}] * each
-            piece = piece.removeprefix("\n")
+            piece = piece.removeprefix("\r").removeprefix("\n")
         if number < len(pieces) - 1:
-            piece = piece.removesuffix("\n")
+            piece = piece.removesuffix("\n").removesuffix("\r")
         if piece:
             parts.append({"type": "text", "text": piece})
     return parts
