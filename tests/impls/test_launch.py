@@ -1,34 +1,28 @@
 """Several processes: one process's losses, whichever launch configuration and trainer.
 
-Processes are forked from this one, which has imported what takes long, with the environment that
-`accelerate launch` makes of a configuration; one test starts the real launchers.
+They are forked from a fresh process (`joined`), with the environment that `accelerate launch` makes
+of a configuration; one test starts the real launchers.
 """
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import traceback
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
-from accelerate.utils.launch import prepare_multi_gpu_env
+from accelerate.commands.launch import launch_command_parser
 from safetensors.torch import load_file
 
-from reference_impls.bench import experiment  # noqa: F401 - imported before processes are forked
-from reference_impls.core import measure, processes
-from reference_impls.core.command_line import run
-from reference_impls.core.model.policy import Policy
+from reference_impls.core import processes
 from reference_impls.core.settings import lab
-from reference_impls.core.train import common, groups, head, pairs, sharded  # noqa: F401
+from reference_impls.core.train import common, sharded
+from tests.impls.joined import LAUNCH, environment, free_port
 
-LAUNCH = Path(common.__file__).parents[2] / "launch"
+ROOT = LAUNCH.parents[1]
 CONFIGURATIONS = sorted(path.stem for path in LAUNCH.glob("*.yaml"))
 QUICK = [
     "--preset", "lab", "--pairs", "12", "--steps", "3", "--batch-size", "4", "--no-baselines",
@@ -36,81 +30,16 @@ QUICK = [
 ]  # fmt: skip
 
 
-def environment(configuration, count=2):
-    """What `accelerate launch --config_file` sets, by Accelerate's own reading of the file."""
-    parser = launch_command_parser()
-    arguments = parser.parse_args(
-        ["--config_file", str(LAUNCH / f"{configuration}.yaml"), "--num_processes", str(count), "x"]
-    )
-    before = dict(os.environ)
-    try:
-        arguments, _, _ = _validate_launch_command(arguments)
-        given = prepare_multi_gpu_env(arguments)
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    return {name: value for name, value in given.items() if before.get(name) != value}
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
-
-
-def fixed_answers(policy, prompts, images, temperature=None, max_new_tokens=48):
-    """What a policy samples depends on how prompts lie in batches, and so on the number of
-    processes; these answers depend on the prompt and the place in its group alone."""
-    words, seen, answers = ("a", "red", "blue", "square", "circle"), {}, []
-    for prompt, shown in zip(prompts, images, strict=True):
-        key = json.dumps(prompt) + "".join(str(zlib.crc32(each.tobytes())) for each in shown)
-        place = seen[key] = seen.get(key, -1) + 1
-        number = zlib.crc32(f"{key}{place}".encode())
-        answers.append(" ".join(words[(number >> 3 * n) % 5] for n in range(1 + number % 3)))
-    return answers
-
-
-def shard_on_a_cpu():
-    """Let Accelerate believe in a GPU, so that it shards; tensors stay on the CPU."""
-    from accelerate import state
-    from accelerate.utils import DistributedType
-
-    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-    start = state.PartialState.__init__
-    kind = ("gloo", DistributedType.MULTI_GPU)
-    state.PartialState._prepare_backend = lambda *given, **named: kind
-    state.PartialState.__init__ = lambda self, cpu=False, **named: start(self, False, **named)
-
-
 def in_processes(count, arguments, configuration=None, sharded=False):
-    """Exit statuses of so many processes that run a method together."""
-    port, children = free_port(), []
-    for rank in range(count):
-        child = os.fork()
-        if child:
-            children.append(child)
-            continue
-        status = 99
-        try:
-            if count > 1:
-                os.environ.update(environment(configuration, count) if configuration else {})
-                os.environ.update(
-                    RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count),
-                    LOCAL_WORLD_SIZE=str(count), MASTER_ADDR="localhost", MASTER_PORT=str(port),
-                )  # fmt: skip
-            if sharded:
-                shard_on_a_cpu()
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            measure.PAIRS, measure.SCENES = 4, 8
-            if arguments[0] in ("grpo", "rloo"):
-                Policy.answer = fixed_answers
-            status = run(arguments[0], arguments[1:])
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(status)
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    """Exit statuses of so many processes that run a method together, and what they said."""
+    given = {"count": count, "arguments": arguments, "configuration": configuration}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.impls.joined", json.dumps(given | {"sharded": sharded})],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True, text=True, check=False, timeout=300, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
 def metrics(output):
@@ -176,8 +105,8 @@ def test_configurations_have_no_key_that_accelerate_does_not_know(configuration)
 def test_two_processes_take_the_steps_of_one(tiny_base, tmp_path):
     """One method, a state between steps, over accumulated passes."""
     base = [*METHODS["mpo"], *QUICK, "--model", tiny_base]
-    assert in_processes(1, [*base, "--output", str(tmp_path / "one")]) == [0]
-    assert in_processes(2, [*base, "--output", str(tmp_path / "two")], "ddp-cpu") == [0, 0]
+    assert in_processes(1, [*base, "--output", str(tmp_path / "one")])[0] == [0]
+    assert in_processes(2, [*base, "--output", str(tmp_path / "two")], "ddp-cpu")[0] == [0, 0]
     alike(tmp_path / "two", tmp_path / "one")
     assert not list((tmp_path / "two").glob("**/.*.lock*"))
 
@@ -190,19 +119,20 @@ def test_every_trainer_in_two_processes(configuration, method, tiny_base, tmp_pa
     sharded = configuration == "fsdp2"
     if sharded and method == "lora":
         pytest.skip("refused: see the next test")
-    assert in_processes(1, [*base, "--output", str(tmp_path / "one")]) == [0]
+    assert in_processes(1, [*base, "--output", str(tmp_path / "one")])[0] == [0]
     two = [*base, "--output", str(tmp_path / "two")]
-    assert in_processes(2, two, configuration, sharded) == [0, 0]
+    assert in_processes(2, two, configuration, sharded)[0] == [0, 0]
     alike(tmp_path / "two", tmp_path / "one")
     assert not (tmp_path / "two" / "train" / "gathered").exists()
 
 
 @pytest.mark.slow
-def test_an_adapter_in_pieces_is_refused(tiny_base, tmp_path, capfd):
+def test_an_adapter_in_pieces_is_refused(tiny_base, tmp_path):
     base = [*METHODS["lora"], *QUICK, "--model", tiny_base]
-    found = in_processes(2, [*base, "--output", str(tmp_path / "two")], "fsdp2", sharded=True)
+    two = [*base, "--output", str(tmp_path / "two")]
+    found, said = in_processes(2, two, "fsdp2", sharded=True)
     assert found == [1, 1]
-    assert "wants PEFT 0.22 or newer" in capfd.readouterr().err
+    assert "wants PEFT 0.22 or newer" in said
 
 
 @pytest.mark.parametrize("fsdp", [True, False])
@@ -225,13 +155,13 @@ def test_a_run_of_two_processes_goes_on_exactly(tiny_base, tmp_path):
     import shutil
 
     base = [*METHODS["mpo"], *QUICK, "--model", tiny_base, "--output"]
-    assert in_processes(2, [*base, str(tmp_path / "one")], "ddp-cpu") == [0, 0]
+    assert in_processes(2, [*base, str(tmp_path / "one")], "ddp-cpu")[0] == [0, 0]
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     (tmp_path / "two" / "result.json").unlink()
     shutil.rmtree(tmp_path / "two" / "train" / "model")
     shutil.rmtree(tmp_path / "two" / "train" / "checkpoint-3")
     again = [*base, str(tmp_path / "two"), "--resume"]
-    assert in_processes(2, again, "ddp-cpu") == [0, 0]
+    assert in_processes(2, again, "ddp-cpu")[0] == [0, 0]
     assert metrics(tmp_path / "two") == metrics(tmp_path / "one")
     models = [each / "train" / "model" / "model.safetensors" for each in tmp_path.iterdir()]
     assert models[0].read_bytes() == models[1].read_bytes()
@@ -259,16 +189,12 @@ def test_the_launchers_themselves(launcher, tiny_base, tmp_path):
     assert [line["step"] for line in metrics(tmp_path / "out")] == [1, 2, 3]
 
 
-def test_a_fault_of_several_processes_is_one_line(tiny_base, tmp_path, capfd):
+def test_a_fault_of_several_processes_is_one_line(tiny_base, tmp_path):
     (tmp_path / "out").write_text("")
-    monkey = pytest.MonkeyPatch()
-    monkey.setattr("reference_impls.core.command_line.GRACE", 0.0)
-    with monkey.context():
-        found = in_processes(
-            2, ["dpo", *QUICK, "--model", tiny_base, "--output", str(tmp_path / "out")], "ddp-cpu"
-        )
-    assert found == [2, 1]
-    assert capfd.readouterr().err.count("cannot write to") == 1
+    two = ["dpo", *QUICK, "--model", tiny_base, "--output", str(tmp_path / "out")]
+    (first, second), said = in_processes(2, two, "ddp-cpu")
+    assert first == 2 and second in (1, 2)  # it hears of it, or meets the same fault
+    assert said.count("cannot write to") == 1
 
 
 def test_a_device_or_precision_that_the_launcher_contradicts_is_refused(monkeypatch):
