@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 from reference_impls.bench import cache, ledger, protocol, statistics
 from reference_impls.bench.jobs import Job, JobFailed, run_jobs
 from reference_impls.core import measure, provenance
-from reference_impls.core.method import Expectation, GroupStage, Row, Script, load_script
+from reference_impls.core.method import (
+    ContractError,
+    Expectation,
+    GroupStage,
+    Row,
+    Script,
+    load_script,
+)
 from reference_impls.core.stages import Run, model_digest, run_stages
 from reference_impls.core.train.checkpoints import digest, read_json, write_json
 
@@ -317,7 +324,12 @@ class Study:
         return found
 
     def run(self) -> dict[str, Any]:
-        """Tune, report, decide; the content of the result file."""
+        """Tune, report, decide; the content of the result file.
+
+        Raises ContractError, before anything is trained, for an expectation about a metric that
+        nobody measures.
+        """
+        self._check_metrics()
         tuned = self.tuned()
         seeds = list(self.plan.reporting)
         rows, levels = self.reported(tuned, seeds), self.at_levels(tuned, seeds)
@@ -325,6 +337,19 @@ class Study:
             seeds += self.plan.further
             rows, levels = self.reported(tuned, seeds), self.at_levels(tuned, seeds)
         return self.result(tuned, seeds, rows, levels)
+
+    def _check_metrics(self) -> None:
+        plan = self.plan
+        task = self._task(
+            "base", plan.reporting[0], "test", plan.held_out, plan.blocks, protocol.Point()
+        )
+        measured = self.done([task])[0]["metrics"]
+        for each in self.script.method.expectations:
+            if each.metric not in measured:
+                raise ContractError(
+                    f"{self.script.name}.py: expectation '{each.id}': nobody measures "
+                    f"'{each.metric}'; there are {', '.join(measured)}"
+                )
 
     def result(
         self,

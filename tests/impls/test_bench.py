@@ -21,7 +21,7 @@ from reference_impls.bench import cache, ledger, protocol, statistics, study
 from reference_impls.bench.jobs import run_jobs
 from reference_impls.bench.statistics import Difference, crossed_bootstrap, verdict
 from reference_impls.core import provenance
-from reference_impls.core.method import PairStage, load_script
+from reference_impls.core.method import ContractError, PairStage, load_script, script_names
 from reference_impls.core.settings import lab
 from reference_impls.core.train.checkpoints import write_json
 from tests.impls.jobs_for_tests import jobs, work
@@ -546,6 +546,24 @@ def test_the_base_and_a_baseline_on_the_same_pairs_are_made_once(tiny_study, mon
     (task, *_) = [task for task in done if task.row == "sft"]
     study.work(dataclasses.replace(task, settings=(("learning_rate", 0.5), ("steps", 1))))
     assert [run.script.name for run in trained] == ["sft"]
+
+
+def test_a_misspelt_metric_is_found_before_anything_is_trained(tiny_study):
+    asked, done = tiny_study
+    (first, *_) = asked.script.method.expectations
+    method = dataclasses.replace(
+        asked.script.method, expectations=(dataclasses.replace(first, metric="chair"),)
+    )
+    wrong = study.Study(dataclasses.replace(asked.script, method=method), asked.plan)
+    with pytest.raises(ContractError, match="nobody measures 'chair'; there are chair_i, chair_s"):
+        wrong.run()
+    assert {task.row for task in done} == {"base"}
+
+
+def test_every_expectation_is_about_a_metric_with_a_smallest_effect():
+    for name in script_names():
+        for each in load_script(name).method.expectations:
+            assert statistics.smallest_effect(each.metric), (name, each.metric)
 
 
 def test_a_failed_job_is_the_studys_error(tiny_study, monkeypatch):

@@ -162,7 +162,7 @@ def test_results_and_verdicts(made):
     assert row in found["lab"]
     assert "Made up &#124; for tests." in found["lab"]
     assert "mmalign run red-lantern --seeds 1,2,3" in re.sub("<[^>]+>", "", found["lab"])
-    assert '<span class="badge not-shown">not shown</span>' in found["claims"]
+    assert '<span class="badge undecided">undecided</span>' in found["claims"]
     assert '<span class="badge open">not run yet</span>' in found["claims"]
     assert '"../../methods/red-lantern/#lab"' in made["lab/results.md"]
 

@@ -124,8 +124,8 @@ def scripts(page: Page, _: str | None) -> str:
             for verdict in result["verdicts"]
         ]
         counts = [
-            f"{badge(name, name.replace(' ', '-'))} {verdicts.count(name)}"
-            for name in ("shown", "not shown", "contradicted")
+            f"{badge(name, name)} {verdicts.count(name)}"
+            for name in ("shown", "contradicted", "equivalent", "undecided")
             if name in verdicts
         ]
         rows.append(
