@@ -55,8 +55,18 @@ def grid(beta: float | None, trains_on_answers: bool) -> list[Point]:
     ]
 
 
-def beyond(best: Point) -> list[Point]:
-    """One point further where the best one lies on the edge of the rates."""
+def beyond(best: Point, beta: float | None = None) -> list[Point]:
+    """One point further along each axis on whose edge the best one lies; `beta` is the paper's."""
     rate = best.settings["learning_rate"]
-    further = {RATES[0]: RATES[0] / 3, RATES[-1]: RATES[-1] * 3}.get(rate)
-    return [Point({**best.settings, "learning_rate": further}, best.config)] if further else []
+    rates = {RATES[0]: RATES[0] / 3, RATES[-1]: RATES[-1] * 3}
+    found = []
+    if rate in rates:
+        found.append(Point({**best.settings, "learning_rate": rates[rate]}, best.config))
+    if beta is not None and len(FACTORS) > 1:
+        betas = {
+            beta * FACTORS[0]: beta * FACTORS[0] / 5,
+            beta * FACTORS[-1]: beta * FACTORS[-1] * 5,
+        }
+        if best.config["beta"] in betas:
+            found.append(Point(best.settings, {**best.config, "beta": betas[best.config["beta"]]}))
+    return found

@@ -216,15 +216,23 @@ class Study:
             raise JobFailed("a result is missing although its job was done")
         return [dict(each) for each in found if each is not None]
 
+    def paper_beta(self, row: str) -> float | None:
+        """The paper's beta of a row whose objective has one and that is tuned over it."""
+        script = self._script_of(row)
+        if isinstance(script.method.last, GroupStage):
+            return None
+        beta: float | None = getattr(script.method.config(), "beta", None)
+        return beta
+
+    def _script_of(self, row: str) -> Script:
+        return load_script(row) if row in self.script.method.baselines else self.script
+
     def grid(self, row: str) -> list[protocol.Point]:
         """The points that a row is tuned over."""
-        method = self.script.method
-        script = load_script(row) if row in method.baselines else self.script
-        config = script.method.config()
+        script, beta = self._script_of(row), self.paper_beta(row)
         if isinstance(script.method.last, GroupStage):
             return protocol.grid(None, trains_on_answers=False)
-        views = getattr(script.method.last, "views_of", lambda cfg: ())(config)
-        beta = getattr(config, "beta", None)
+        views = getattr(script.method.last, "views_of", lambda cfg: ())(script.method.config())
         return protocol.grid(beta, trains_on_answers=len(views) == 1 and beta is None)
 
     def tuned(self) -> dict[str, dict[str, Any]]:
@@ -235,7 +243,7 @@ class Study:
         for row in self.rows[1:]:
             scores = self._scores(row, self.grid(row))
             best = _best(scores)
-            scores |= self._scores(row, protocol.beyond(best))
+            scores |= self._scores(row, protocol.beyond(best, self.paper_beta(row)))
             found[row] = {"point": _best(scores), "scores": scores}
         return found
 
@@ -497,10 +505,19 @@ def _settings(point: protocol.Point) -> dict[str, Any]:
 
 
 def _at_the_edge(tuned: Mapping[str, Any]) -> bool:
-    """Whether the best point has the smallest or the largest rate that was tried, so that a better
-    one may lie beyond."""
-    rates = [point.settings["learning_rate"] for point in tuned["scores"]]
-    return bool(rates) and tuned["point"].settings["learning_rate"] in (min(rates), max(rates))
+    """Whether the best point has the smallest or the largest rate or beta that was tried, so that a
+    better one may lie beyond."""
+    best: protocol.Point = tuned["point"]
+    for name in ("learning_rate", "beta"):
+        tried = {value for each in tuned["scores"] if (value := _axis(each, name)) is not None}
+        if len(tried) > 1 and _axis(best, name) in (min(tried), max(tried)):
+            return True
+    return False
+
+
+def _axis(point: protocol.Point, name: str) -> float | None:
+    value: float | None = {**point.settings, **point.config}.get(name)
+    return value
 
 
 def _best(scores: Mapping[protocol.Point, float]) -> protocol.Point:

@@ -219,6 +219,31 @@ def test_one_point_further_where_the_best_lies_on_the_edge(rate, further):
         assert each.settings["steps"] == 30 and each.config == best.config
 
 
+@pytest.mark.parametrize(("beta", "further"), [(0.1, [0.02]), (0.5, [2.5]), (0.3, [])])
+def test_one_beta_further_where_the_best_lies_on_the_edge(beta, further):
+    best = protocol.Point({"learning_rate": 1e-4}, {"beta": beta})
+    found = protocol.beyond(best, 0.1)
+    assert [each.config["beta"] for each in found] == pytest.approx(further)
+    assert all(each.settings == best.settings for each in found)
+
+
+def test_a_corner_of_the_grid_is_left_along_both_axes():
+    corner = protocol.Point({"learning_rate": protocol.RATES[-1]}, {"beta": 0.5})
+    found = {tuple({**p.settings, **p.config}.values()) for p in protocol.beyond(corner, 0.1)}
+    assert found == {(3e-3, 0.5), (1e-3, 2.5)}
+
+
+def test_the_edge_of_either_axis_is_told():
+    points = [
+        protocol.Point({"learning_rate": rate}, {"beta": beta})
+        for rate in (1e-5, 1e-4, 1e-3)
+        for beta in (0.1, 0.5, 2.5)
+    ]
+    scores = dict.fromkeys(points, 0.5)
+    edges = [study._at_the_edge({"point": point, "scores": scores}) for point in points]
+    assert edges == [True, True, True, True, False, True, True, True, True]
+
+
 def test_a_point_is_written_as_it_is():
     point = protocol.Point({"learning_rate": 1e-4}, {"beta": 0.5})
     assert point.label == "learning_rate=0.0001, beta=0.5"

@@ -122,7 +122,7 @@ def _checks(result: Json) -> str:
         told = ", ".join(f"{value} {name}" for name, value in budget.items() if value is not None)
         budgets.setdefault(told, []).append(escape(row))
     lines = [
-        "Grid: the best rate is the last one that was tried for "
+        "Grid: the best rate or beta is the last one that was tried for "
         + (f"{edge}, so a better one may lie beyond." if edge else "none of the rows."),
         "Budget: " + "; ".join(f"{told} for {', '.join(rows)}" for told, rows in budgets.items())
         + ".",
