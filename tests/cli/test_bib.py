@@ -119,6 +119,7 @@ def test_interrupted_means_nothing(tree, tmp_path, checkout, number):
             time.sleep(0.5)
         write._place = slow
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup hands on that it is ignored
         from mmalign.cli import main
         main()"""
     env = {**os.environ, "PYTHONPATH": str(checkout / "tools")}
