@@ -228,6 +228,18 @@ def test_methods_with_columns_of_their_own(folder):
     assert "no known layout" in found(check_data(str(folder)))["unreadable"][1][0]
 
 
+def test_columns_that_a_method_needs_are_missed_as_by_a_run(folder):
+    """VLGuard's answers have nobody to be better than: SFT takes them, DPO does not."""
+    record = {
+        "id": "1",
+        "image": "a.png",
+        "instr-resp": [{"instruction": "What?", "response": "A."}],
+    }
+    write(folder, *[record] * 2, name="train.json")
+    assert "stops" not in found(check_data(str(folder), method="sft"))
+    assert "the method needs rejected" in str(found(check_data(str(folder), method="dpo")))
+
+
 def test_a_folder_whose_list_of_splits_is_broken(folder):
     for content in ("{", "[]"):
         (folder / "dataset_dict.json").write_text(content)

@@ -199,10 +199,10 @@ def test_vlguard_gives_answers_without_a_rejected_one(folder):
     assert [(row["prompt"][0]["content"], text(row["chosen"])) for row in item.rows] == [
         ("Describe it.", "Red."), ("Insult it.", "No."),
     ]  # fmt: skip
-    rows = Rows(open_records(str(folder / "data.jsonl")), frozenset({"chosen"}))
+    rows = Rows(open_records(str(folder / "data.jsonl"), needs=frozenset({"chosen"})))
     rows.read_through()
     assert len(rows) == 2 and text(rows[1]["chosen"]) == "No."
-    wants = Rows(open_records(str(folder / "data.jsonl")), frozenset({"chosen", "rejected"}))
+    wants = Rows(open_records(str(folder / "data.jsonl"), needs=frozenset({"chosen", "rejected"})))
     with pytest.raises(DataError, match=r"data\.jsonl, row 0: the method needs rejected"):
         wants.read_through()
 

@@ -29,6 +29,7 @@ from reference_impls.core.data.readers import (
     Picture,
     Place,
     Records,
+    needed,
     open_records,
 )
 from reference_impls.core.data.readers.files import SPLITS, splits_of
@@ -527,11 +528,15 @@ def check_data(
     say how many tokens a row takes, and may take; min_pixels, max_pixels: as in a run. Raises
     CheckError for a model that cannot be used.
     """
-    read = load_script(method).method.last.read if method is not None else None
+    chosen = load_script(method).method if method is not None else None
+    read = chosen.last.read if chosen is not None else None
+    needs = needed(chosen.last, chosen.config()) if chosen is not None else frozenset()
     lengths = _lengths_of(model, min_pixels, max_pixels) if model is not None else None
 
     def opened(part: str | None) -> Records:
-        return open_records(name, split=part, image_root=image_root, limit=limit, read=read)
+        return open_records(
+            name, split=part, image_root=image_root, limit=limit, read=read, needs=needs
+        )
 
     try:
         trained = SPLITS.get(split, split) if split is not None else "train"

@@ -83,13 +83,15 @@ class Item:
 class Records:
     """A dataset that is open: tables of records, and how a record is read.
 
-    read: a stage's own reading of a record, in place of a layout.
+    read: a stage's own reading of a record, in place of a layout. needs: columns that each row has
+    to have.
     """
 
     name: str
     tables: Sequence[Table]
     limit: int | None = None
     read: Read | None = None
+    needs: frozenset[str] = frozenset()
     layouts: tuple[Layout, ...] = ()
     _layout: dict[int, Layout] = field(default_factory=dict)
 
@@ -124,7 +126,15 @@ class Records:
             at = Place(place.file, place.row, column)
             pictures = self._pictures(sources, video, self.tables[table].roots, at)
             media = Media(len(pictures), video)
-            return Item(place, tuple(self._read(table, record, pictures, media)))
+            rows = self._read(table, record, pictures, media)
+            for made in rows:
+                if missing := sorted(self.needs - set(made)):
+                    raise CellError(
+                        "",
+                        f"the method needs {' and '.join(missing)}, and the row has "
+                        f"{listed(made)}; choose another method or other data",
+                    )
+            return Item(place, tuple(rows))
         except Dropped as dropped:
             return Item(place, dropped=str(dropped))
         except CellError as error:
@@ -249,13 +259,14 @@ def open_records(
     image_root: Path | None = None,
     limit: int | None = None,
     read: Read | None = None,
+    needs: frozenset[str] = frozenset(),
 ) -> Records:
     """A folder, a file or a hub id. Raises DataError where there is nothing to read, or a choice to
     make."""
     if image_root is not None and not image_root.is_dir():
         raise DataError(f"--image-root: there is no folder '{image_root}'")
     tables, _ = tables_of(name, split, image_root)
-    return Records(name, tables, limit, read)
+    return Records(name, tables, limit, read, needs)
 
 
 # --- what a run trains on ------------------------------------------------------------------------
@@ -265,12 +276,11 @@ def open_records(
 class Rows(Sequence[Row]):
     """Rows by number; a row's images are opened when it is asked for, and are not kept.
 
-    needs: columns that every row has to have. dropped: how many records make no example, by reason.
-    digest: names the content, images by their paths alone.
+    dropped: how many records make no example, by reason. digest: names the content, images by their
+    paths alone.
     """
 
     records: Records
-    needs: frozenset[str] = frozenset()
     dropped: Counter[str] = field(default_factory=Counter)
     text_only: int = 0
     digest: str = ""
@@ -306,11 +316,6 @@ class Rows(Sequence[Row]):
             if item.dropped:
                 self.dropped[item.dropped] += 1
             for part, made in enumerate(item.rows):
-                if missing := sorted(self.needs - set(made)):
-                    raise DataError(
-                        f"{item.place}: the method needs {' and '.join(missing)}, and the row has "
-                        f"{listed(made)}; choose another method or other data"
-                    )
                 self._tables.append(table)
                 self._numbers.append(row)
                 self._parts.append(part)
@@ -362,9 +367,11 @@ def read_rows(
     `note` is told in one line how many rows there are, and how many were dropped and why. Raises
     DataError, also where the stage needs, under its config, an answer that the data has not."""
     rows = Rows(
-        open_records(name, split=split, image_root=image_root, limit=limit, read=stage.read),
-        needed(stage, config) if config is not None else frozenset(),
-    )
+        open_records(
+            name, split=split, image_root=image_root, limit=limit, read=stage.read,
+            needs=needed(stage, config) if config is not None else frozenset(),
+        )
+    )  # fmt: skip
     rows.read_through()
     layouts = ", ".join(each.name for each in rows.records.layouts)
     said = [f"{len(rows)} rows" + (f" in the layout {layouts}" if layouts else "")]
