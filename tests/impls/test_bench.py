@@ -557,6 +557,23 @@ def test_an_interaction_compares_the_contrast_at_two_levels(tiny_study):
     assert verdict["numbers"]["difference"] == pytest.approx(sum(by_hand) / 2, abs=0.02)
 
 
+def test_an_interaction_by_hand():
+    """Gains of .3 and .5 at one level, of .1 and .2 at the other: (.2 + .3) / 2 = .25."""
+
+    def table(gains):
+        of = [{"metrics": {"f1": 0.4 + gain}, "blocks": {}} for gain in gains]
+        return {"dpo": of, "base": [{"metrics": {"f1": 0.4}, "blocks": {}} for _ in gains]}
+
+    asked = study.Study(load_script("dpo"), study.Plan())
+    (first, *_) = asked.script.method.expectations
+    tested = dataclasses.replace(first, metric="f1", levels=("half", "none"))
+    levels = {"none": table([0.1, 0.2])}
+    found = asked._difference(tested, table([0.3, 0.5]), levels)
+    assert found is not None and found.estimate == pytest.approx(0.25)
+    plain = asked._difference(dataclasses.replace(tested, levels=()), table([0.3, 0.5]), levels)
+    assert plain is not None and plain.estimate == pytest.approx(0.4)
+
+
 def test_the_base_and_a_baseline_on_the_same_pairs_are_made_once(tiny_study, monkeypatch):
     """Another method with the same rows takes their numbers."""
     asked, done = tiny_study

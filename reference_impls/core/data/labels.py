@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from reference_impls.core.method import Answer
 from reference_impls.core.worlds.protocol import Segment
@@ -11,15 +11,21 @@ from reference_impls.core.worlds.protocol import Segment
 CLAUSE_ENDS = (".", ",", ";", "!", "?")
 
 
-def clauses(text: str) -> list[tuple[int, int]]:
-    """(first word, word after the last) of what punctuation cuts a text into, the mark included."""
+def parts(text: str, ends: Callable[[str], object]) -> list[tuple[int, int]]:
+    """(first word, word after the last) of what words that end something cut a text into, these
+    words included."""
     found, start = [], 0
     words = text.split()
     for place, word in enumerate(words, 1):
-        if word.endswith(CLAUSE_ENDS) or place == len(words):
+        if ends(word) or place == len(words):
             found.append((start, place))
             start = place
     return found
+
+
+def clauses(text: str) -> list[tuple[int, int]]:
+    """`parts` between marks of punctuation."""
+    return parts(text, lambda word: word.endswith(CLAUSE_ENDS))
 
 
 def labelled(parts: Sequence[tuple[int, int]], claims: Sequence[Segment]) -> list[int]:

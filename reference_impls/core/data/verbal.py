@@ -16,6 +16,7 @@ from typing import Any
 
 from reference_impls.core.data.annotators import Choice
 from reference_impls.core.data.endpoint import Kept, NoReply, Request
+from reference_impls.core.data.labels import parts
 from reference_impls.core.data.rows import text
 from reference_impls.core.train.checkpoints import digest
 from reference_impls.core.worlds.protocol import Item, Media, Segment
@@ -268,10 +269,4 @@ def yes_or_no(reply: str) -> bool | None:
 
 def sentences(answer: str) -> list[tuple[int, int]]:
     """(first word, word after the last) of each sentence."""
-    found, start = [], 0
-    words = answer.split()
-    for place, word in enumerate(words, 1):
-        if _SENTENCE_END.search(word) or place == len(words):
-            found.append((start, place))
-            start = place
-    return found
+    return parts(answer, _SENTENCE_END.search)
