@@ -5,25 +5,28 @@
 - turned upright where EXIF says how the camera was held;
 - what is transparent lies over a plain ground that the figure stands out from (`over_a_ground`);
 - grey with more than eight bits is scaled by the bits in use, not cut at 255 (`eight_bit`);
-- palettes, CMYK, grey with alpha and one bit are converted; embedded colour profiles are not
-  applied;
-- of several frames or pages the first is read, and that is said.
+- palettes, CMYK, grey with alpha and one bit are converted; colours mean what the file's profile
+  or gamma says, as in a browser (`in_srgb`);
+- of several frames or pages the first is read, and that is said; what a first frame leaves bare is
+  transparent.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import itertools
 import math
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError, features
 
 GREY = (128, 128, 128)
 ORIENTATION = 0x0112
@@ -38,6 +41,14 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """As Pillow's `ImageOps.exif_transpose`, which also rewrites the tags, and fails on broken ones."""
+PHOTOMETRIC = 262
+"""TIFF tag: 0 where zero is white (TIFF 6.0, section 3)."""
+SCREEN_GAMMA = 2.2
+"""What sRGB is close to; a file's gAMA of 1 / 2.2 asks for nothing (PNG, section 11.3.2.2)."""
+NO_POWER = 0.05
+"""Powers this near to 1 change no grey level by more than five."""
+SAME = 2
+"""Levels of 255 by which a profile may move colours and still count as that of screens."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras and scanners write into files of sixteen."""
 GROUNDS = (255, 0, 128)
@@ -117,9 +128,32 @@ def _started(name: str, content: bytes | Image.Image) -> Image.Image:
     if isinstance(content, Image.Image):
         return content
     try:
-        return Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content))
     except Exception as error:  # decoders of some thirty formats raise whatever they like
         raise ImageProblem(_unreadable(name, error)) from error
+    if image.format == "EPS" or isinstance(image, ImageFile.StubImageFile):
+        raise ImageProblem(
+            f"{name} is {image.format}, which another program would have to draw; give PNG or "
+            "JPEG, or leave the row out"
+        )
+    _scale_key(name, image)
+    return image
+
+
+def _scale_key(name: str, image: ImageFile.ImageFile) -> None:
+    """The colour of a PNG that means transparent, in the eight bits that Pillow makes of pixels:
+    it scales pixels of two, four and sixteen bits, and leaves this number as it is."""
+    key = image.info.get("transparency")
+    if image.format != "PNG" or not isinstance(key, (int, tuple)) or not image.tile:
+        return
+    layout = image.tile[0].args
+    if layout in ("L;2", "L;4"):
+        image.info["transparency"] = key * 255 // (2 ** int(layout[2:]) - 1)
+    elif layout == "RGB;16B":  # which pixels have the colour cannot be told from eight bits
+        raise ImageProblem(
+            f"{name} has sixteen bits and one colour that means transparent; save it with an "
+            "alpha channel, or leave the row out"
+        )
 
 
 def _finish(name: str, image: Image.Image) -> None:
@@ -224,24 +258,90 @@ def orientation(image: Image.Image) -> int:
 
 def as_seen(image: Image.Image) -> Image.Image:
     """A loaded picture upright, on a ground, in RGB with eight bits each. Raises ValueError."""
+    told = image.info
+    white_is_zero = getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
     turn = TURNS.get(orientation(image))
+    image = on_its_canvas(image)
     if turn is not None:
         image = image.transpose(turn)
     if image.mode[0] in "IF":
-        image = eight_bit(image)
-    transparent = image.has_transparency_data
-    seen = over_a_ground(image.convert("RGBA")) if transparent else image.convert("RGB")
+        image = eight_bit(image, white_is_zero)
+    alpha = None
+    if image.has_transparency_data:
+        whole = image.convert("RGBA")
+        alpha = whole.getchannel("A")
+        image = image if image.mode in ("L", "LA") else whole
+    seen = in_srgb(image, told)
+    if alpha is not None:
+        seen.putalpha(alpha)
+        seen = over_a_ground(seen)
     seen.info.clear()  # it speaks of the file: how to turn it, which level is transparent
     return seen
 
 
-def eight_bit(image: Image.Image) -> Image.Image:
+def on_its_canvas(image: Image.Image) -> Image.Image:
+    """A GIF's first frame may cover a part of the canvas alone: the rest is transparent (Pillow
+    paints it in the first colour of the palette)."""
+    extent = getattr(image, "dispose_extent", None)
+    if extent is None or extent == (0, 0, *image.size):
+        return image
+    canvas = Image.new("RGBA", image.size)
+    canvas.paste(image.convert("RGBA").crop(extent), extent[:2])
+    return canvas
+
+
+def in_srgb(image: Image.Image, told: Mapping[Any, Any]) -> Image.Image:
+    """Any picture of eight bits in the RGB of screens; alpha is left out.
+
+    told: what the file says of its colours. As in browsers a profile counts first; one that is
+    broken, or of colours of another kind, counts as none. Then, for PNG, that it is sRGB already,
+    and then its gamma.
+    """
+    if image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
+    profile = told.get("icc_profile")
+    if isinstance(profile, bytes) and (transform := _to_srgb(profile, image.mode)) is not None:
+        return transform.apply(image)
+    seen = image.convert("RGB")
+    gamma = told.get("gamma") if not profile and "srgb" not in told else None
+    power = 1 / (gamma * SCREEN_GAMMA) if gamma else 1.0
+    if abs(power - 1) <= NO_POWER:
+        return seen
+    return seen.point([round(255 * (level / 255) ** power) for level in range(256)] * 3)
+
+
+@functools.lru_cache(maxsize=16)
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From a profile's colours to those of screens; None where that changes none of the levels, or
+    cannot be done."""
+    if not features.check("littlecms2"):
+        return None
+    try:
+        transform = ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            mode,
+            "RGB",
+        )
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    if mode == "CMYK":
+        return transform
+    steps = [0, 32, 64, 96, 128, 160, 192, 224, 255]
+    shades = np.array(list(itertools.product(steps, repeat=3)), dtype=np.uint8)
+    probe = Image.fromarray(shades[None]).convert(mode)
+    changed = np.asarray(transform.apply(probe)) - np.asarray(probe.convert("RGB")).astype(int)
+    return transform if np.abs(changed).max() > SAME else None
+
+
+def eight_bit(image: Image.Image, white_is_zero: bool = False) -> Image.Image:
     """Grey of more than eight bits (modes `I;16`, `I`, `F`) as `L`, or `LA` if it has a hole.
 
     Files of sixteen bits often hold ten, twelve or fourteen (X-rays, sensors, depth), and do not
     say so: divided by 256, such a picture is black. White is the least of `DEPTHS` that holds the
     brightest pixel (1.0 of numbers up to it in `F`; else the brightest itself), black is 0 or, of
-    negative numbers, the least. Raises ValueError for numbers that are not finite.
+    negative numbers, the least; the other way round where `white_is_zero`. Raises ValueError for
+    numbers that are not finite, or too far apart.
     """
     levels = np.asarray(image).astype(np.float32)
     if not np.isfinite(levels).all():
@@ -253,8 +353,12 @@ def eight_bit(image: Image.Image) -> Image.Image:
     white = next((white for white in whites if brightest <= white), brightest)
     hole = image.info.get("transparency")
     alpha = Image.fromarray(levels != hole).convert("L") if isinstance(hole, int) else None
+    if white - black > float(np.finfo(np.float32).max):
+        raise ValueError("pixels that are too far apart")
     levels -= black
     levels *= 255 / (white - black)
+    if white_is_zero:
+        np.subtract(255, levels, out=levels)
     grey = Image.fromarray(levels.round(out=levels).astype(np.uint8))
     if alpha is not None:
         grey.putalpha(alpha)
