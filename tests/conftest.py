@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from mmalign.check.run import check
 from mmalign.records.kb import KnowledgeBase
 from mmalign.records.problems import Problem
 from mmalign.records.read import load
+
+# Before any library of the hub reads it: no test asks the hub, which would answer differently, or
+# after many attempts.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FABRICATED = Path(__file__).parent / "kb" / "data"

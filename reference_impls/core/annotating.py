@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from reference_impls.core.method import Script
+from reference_impls.core.places import there
 
 if TYPE_CHECKING:
     from reference_impls.bench.experiment import Experiment
@@ -100,9 +100,7 @@ def check(options: Mapping[str, Any], script: Script, cfg: Any) -> Replier | Non
         if options[option] is not None:
             shown = option.replace("_", "-")
             raise click.UsageError(f"--{shown} is for an endpoint, and '{name}' is a model here")
-    if not Path(name).expanduser().exists() and (
-        name.startswith((".", "/", "~")) or name.count("/") != 1
-    ):
+    if not there(name):
         raise click.UsageError(f"--annotator: there is nothing at '{name}'")
     return LocalModel(
         name,

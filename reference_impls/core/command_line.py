@@ -8,6 +8,7 @@ import importlib.util
 import json
 import logging as python_logging
 import os
+import re
 import shlex
 import sys
 import time
@@ -29,6 +30,7 @@ from reference_impls.core.method import (
     load_script,
     script_names,
 )
+from reference_impls.core.places import there
 from reference_impls.core.processes import FailedInMain, by_main, join, main_process
 
 if TYPE_CHECKING:
@@ -61,6 +63,10 @@ def run(method: str, arguments: list[str]) -> int:
         click.echo(f"Error: there is no script for the method '{method}'{hint}", err=True)
         return 2
     try:
+        # As the name of a folder, nothing at all would mean the one that one stands in.
+        empty = next((a for a in arguments if not a or re.fullmatch("--[a-z0-9-]+=", a)), None)
+        if empty is not None:
+            raise click.UsageError(f"{empty.rstrip('=') or 'an argument'}: a value is wanted")
         return (
             command.main(
                 [*arguments],
@@ -525,9 +531,7 @@ def check_packages(log_to: str | None, in_4bit: bool) -> None:
 def check_paths(model: str | None, dataset: str | None) -> None:
     """Refuse a path that is not there before anything is loaded. Hub ids are `owner/name`."""
     for option, value in (("--model", model), ("--dataset", dataset)):
-        if value is None or Path(value).expanduser().exists():
-            continue
-        if value.startswith((".", "/", "~")) or value.count("/") != 1:
+        if value is not None and not there(value):
             raise click.UsageError(f"{option}: there is nothing at '{value}'")
     if dataset and not model:
         raise click.UsageError(

@@ -123,6 +123,18 @@ def test_bytes_that_are_not_utf_8(shell, env, tmp_path):
         (("path", "lamp", "red-lantern", "--number", "1e1"), 2, "is not a whole number"),
         (("graph", "--depth", "+-1"), 2, "is not a whole number"),
         (("graph", "--output", "/dev/null/x"), 1, "Not a directory"),
+        (("graph", "--output", "/none/x"), 1, "/none/x: No such file"),
+        (("graph", "--output", ""), 2, "a file is wanted, not an empty name"),
+        (("bib", "export", "--output", ""), 2, "a file is wanted, not an empty name"),
+        (("bib", "import", ""), 2, "a file is wanted, not an empty name"),
+        (("new", "--issue", ""), 2, "a file is wanted, not an empty name"),
+        (("site", "build", "--out", ""), 2, "a folder is wanted, not an empty name"),
+        (("bench", "--out", ""), 2, "a folder is wanted, not an empty name"),
+        (("run", "dpo", "--output", ""), 2, "a value is wanted"),
+        (("run", "dpo", "--output="), 2, "--output: a value is wanted"),
+        (("bib", "import", "/dev/zero"), 1, "has more than"),
+        (("new", "--issue", "/dev/zero"), 1, "has more than"),
+        (("new", "--bibtex", "/dev/zero"), 1, "has more than"),
         (("open", "lantern"), 2, "did you mean"),
         (("open", "--page"), 2, "Missing argument"),
     ],
@@ -132,6 +144,16 @@ def test_a_value_that_means_nothing_is_one_line(mm, args, status, said):
     assert result.exit_code == status, result.output
     assert result.stderr.count("\n") == 1 and said in result.stderr
     assert len(result.stderr) < 1000 and result.stderr.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("words", [("bib", "import"), ("new", "--bibtex"), ("new", "--issue")])
+def test_a_pipe_is_read_but_not_waited_for(shell, tmp_path, words):
+    os.mkfifo(tmp_path / "pipe")
+    line = f"$M {shlex.join(words)}"
+    one_line(shell(f"{line} {tmp_path}/pipe"), 1, "is a pipe that nothing was written to")
+    one_line(shell(f"{line} <(true)"), 1, "is a pipe that nothing was written to")
+    late = shell(f"{line} <(sleep 0.5; printf '@a{{b}}\n### Title\n\nA late one\n')")
+    assert late.returncode == 1 and ("no title" in late.stderr or "Authors" in late.stderr)
 
 
 def test_a_value_never_reaches_git_as_an_option(shell, tmp_path):

@@ -483,6 +483,9 @@ def test_json_is_stable_and_counts(mm):
     [
         ([""], 2, "PATH: there is nothing at ''"),
         (["nowhere"], 2, "PATH: there is nothing at 'nowhere'"),
+        (["term:scenario/x"], 2, "PATH: there is nothing at 'term:scenario/x'"),
+        (["~nobody-of-this-name/x"], 2, "PATH: there is nothing at '~nobody-of-this-name/x'"),
+        (["owner/"], 2, "PATH: there is nothing at 'owner/'"),
         (["tests/data/example_pairs", "--model", "./none"], 2, "--model: there is nothing at"),
         (["tests/data/example_pairs", "--method", "dpoo"], 2, "no method is called 'dpoo'"),
         (["tests/data/example_pairs", "--model", "tests/data"], 1, "Error: --model tests/data: "),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 
 import pytest
 import yaml
@@ -261,6 +263,19 @@ def test_a_bad_answer_is_named(old, new, message):
     assert old in ISSUE
     with pytest.raises(BadReference, match=message):
         issue_form.read(ISSUE.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [" ", "\t", "\n", "a ", "###", "### ", "### a\n", "```", "`", ";", " ,", "1", "10.1/", "{"],
+)
+@pytest.mark.parametrize("place", ["### Title", "### Authors\n\n", "### Year\n\n", "2510.12345"])
+def test_a_long_form_takes_no_longer_than_it_is(unit, place):
+    text = ISSUE.replace(place, place + unit * (400_000 // len(unit)) + "x", 1)
+    start = time.process_time()
+    with contextlib.suppress(BadReference):
+        issue_form.read(text)
+    assert time.process_time() - start < 2
 
 
 def test_text_that_is_no_form_is_refused():

@@ -39,6 +39,20 @@ class Whole(click.IntRange):
         return super().convert(value, param, ctx)
 
 
+class Place(click.Path):
+    """A file or folder. An empty name would be taken for the folder that one stands in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            what = "folder" if not self.file_okay else "file" if not self.dir_okay else "path"
+            self.fail(f"a {what} is wanted, not an empty name", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = Place(exists=True, dir_okay=False, allow_dash=True)
+"""A file to read, or `-` for standard input."""
+
+
 class Kind(TextParam):
     """A kind, singular or plural; gives the singular."""
 

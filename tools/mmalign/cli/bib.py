@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mmalign.cli import output
-from mmalign.cli.arguments import Name, resolve
+from mmalign.cli.arguments import FILE, Name, Place, resolve
 
 if TYPE_CHECKING:
     from mmalign.ask.catalogue import Catalogue
@@ -21,7 +21,7 @@ def bib() -> None:
 
 @bib.command()
 @click.argument("ids", nargs=-1, type=Name(), metavar="[ID]...")
-@click.option("--output", "-o", "path", type=click.Path(dir_okay=False), help="Write to this file.")
+@click.option("--output", "-o", "path", type=Place(dir_okay=False), help="Write to this file.")
 @click.pass_context
 def export(ctx: click.Context, ids: tuple[str, ...], path: str | None) -> None:
     """Write papers as BibTeX: those of the entries named, else all. Keys are ids of papers."""
@@ -45,7 +45,7 @@ def papers_of(catalogue: Catalogue, ids: tuple[str, ...]) -> list[Json]:
 
 
 @bib.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.argument("file", type=FILE)
 @click.option("--write", is_flag=True, help="Write a draft record for each paper that is new.")
 @output.table_options
 @click.pass_context
@@ -56,16 +56,16 @@ def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: b
     title and author; every entry that cannot be read is named, and the others are read. With
     --write all drafts are written, or none. FILE may be - for standard input.
     """
-    from mmalign.cli.new import FEW, checkout, read_bytes, today, write_drafts
+    from mmalign.cli.new import FEW, checkout, name_of, read_text, today, write_drafts
     from mmalign.curate import intake
-    from mmalign.curate.reference import decode, read_bibtex
+    from mmalign.curate.reference import MAX_BYTES, read_bibtex
     from mmalign.errors import BadReference
 
     catalogue = output.catalogue(ctx)
     folder = checkout(catalogue.root) if write else None
-    name = "standard input" if file == "-" else file
+    name = name_of(file)
     try:
-        read = read_bibtex(decode(read_bytes(file), name))
+        read = read_bibtex(read_text(file, MAX_BYTES))
     except BadReference as error:
         raise click.ClickException(str(error)) from None
     papers = [row["paper"] for row in catalogue.rows("paper")]

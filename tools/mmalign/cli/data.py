@@ -10,7 +10,7 @@ import click
 
 from mmalign.characters import printable
 from mmalign.cli import output
-from mmalign.cli.arguments import Whole
+from mmalign.cli.arguments import Place, Whole
 from mmalign.cli.run import Script, missing, scripts
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def data() -> None:
               help="Read rows as this method does.  [default: as pairs]")  # fmt: skip
 @click.option("--split", metavar="NAME",
               help="Split to check; others are compared with it.  [default: train]")  # fmt: skip
-@click.option("--image-root", type=click.Path(path_type=Path), metavar="DIR",
+@click.option("--image-root", type=Place(path_type=Path), metavar="DIR",
               help="Folder that image paths start from.  [default: the data's own]")  # fmt: skip
 @click.option("--limit", type=Whole(min=1), metavar="N", help="Only the first N rows.")
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text",
@@ -66,10 +66,12 @@ def check(
         raise click.UsageError(f"no method is called '{method}'; known: {', '.join(known)}")
     if model is None and (min_pixels or max_pixels):
         raise click.UsageError("--min-pixels and --max-pixels need --model")
-    for option, value in (("PATH", path), ("--model", model)):
-        if value is not None and not _there(value):
-            raise click.UsageError(f"{option}: there is nothing at '{value}'")
     try:
+        from reference_impls.core.places import there
+
+        for option, value in (("PATH", path), ("--model", model)):
+            if value is not None and not there(value):
+                raise click.UsageError(f"{option}: there is nothing at '{value}'")
         from reference_impls.core.command_line import quiet_libraries
         from reference_impls.core.data.check import CheckError, check_data
     except ModuleNotFoundError as error:
@@ -92,12 +94,6 @@ def check(
         for line in lines(found):
             click.echo(printable(line))
     ctx.exit(0 if found["ok"] else 1)
-
-
-def _there(name: str) -> bool:
-    """Whether a path exists, or may be the id of something on the hub: `owner/name`."""
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") != 1
-    return bool(name) and (not looks_local or Path(name).expanduser().exists())
 
 
 class Progress:

@@ -8,15 +8,15 @@ from typing import Any
 import click
 
 from mmalign.cli import output
-from mmalign.cli.arguments import Whole
+from mmalign.cli.arguments import Place, Whole
 from mmalign.cli.run import missing
 
 BENCHMARKS = ("pope", "chair", "amber")
 EXPORTS = ("vlmevalkit", "lmms-eval")
 STOPPED = 130
 
-Folder = click.Path(file_okay=False, path_type=Path)
-Existing = click.Path(exists=True, path_type=Path)
+Folder = Place(file_okay=False, path_type=Path)
+Existing = Place(exists=True, path_type=Path)
 
 
 @click.command()
@@ -39,9 +39,9 @@ Existing = click.Path(exists=True, path_type=Path)
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or mps.")
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32",
               show_default=True, help="Of the weights.")  # fmt: skip
-@click.option("--predictions", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+@click.option("--predictions", type=Place(dir_okay=False, path_type=Path), metavar="FILE",
               help="Where answers are written.  [default: in --output]")  # fmt: skip
-@click.option("--score-only", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+@click.option("--score-only", type=Place(exists=True, dir_okay=False, path_type=Path),
               metavar="FILE", help="Score these answers; no model is asked.")  # fmt: skip
 @click.option("--partial", is_flag=True, help="Score what is answered where questions are not.")
 @click.option("--export", "exports", multiple=True, type=click.Choice(EXPORTS),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mmalign.cli import output
-from mmalign.cli.arguments import Name, Whole, resolve
+from mmalign.cli.arguments import Name, Place, Whole, resolve
 
 FORMATS = ("json", "graphml", "dot", "mermaid", "csv", "skos")
 
@@ -28,7 +28,7 @@ FORMATS = ("json", "graphml", "dot", "mermaid", "csv", "skos")
     show_default=True,
     help="How many steps away from --around.",
 )
-@click.option("--output", "-o", "path", type=click.Path(dir_okay=False), help="Write to this file.")
+@click.option("--output", "-o", "path", type=Place(dir_okay=False), help="Write to this file.")
 @click.pass_context
 def graph(
     ctx: click.Context,

@@ -11,6 +11,7 @@ import click
 
 from mmalign.characters import printable, quoted
 from mmalign.cli import output
+from mmalign.cli.arguments import FILE
 from mmalign.vocabulary import ENTRY_KINDS
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 FEW = 5
 """Drafts, or entries left out, up to this number are named one by one."""
-FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
 
 
 @click.command()
@@ -71,9 +71,9 @@ def new(
         elif bibtex is not None:
             reference = _only(bibtex)
         elif issue is not None:
-            from mmalign.curate.issue_form import read
+            from mmalign.curate.issue_form import MAX_BYTES, read
 
-            filled = read(output.read_text(issue))
+            filled = read(read_text(issue, MAX_BYTES))
             reference, entry, fields = filled.reference, filled.entry, filled.fields
             kind, source = kind or filled.kind, source or filled.source
     except BadReference as error:
@@ -149,13 +149,17 @@ def write_drafts(root: str, folder: Path, records: list[Json]) -> None:
         click.echo(problems.render(found), err=True)
 
 
-def read_bytes(path: str) -> bytes:
-    """A file, or standard input for `-`, up to one byte more than a bibliography may have."""
-    from mmalign.curate.reference import MAX_BYTES
+def read_text(path: str, limit: int) -> str:
+    """The text of a file, or of standard input for `-`. Raises BadReference, also where it has
+    more than `limit` bytes."""
+    from mmalign.curate.reference import decode
 
-    with click.open_file(path, "rb") as stream:
-        content: bytes = stream.read(MAX_BYTES + 1)
-    return content
+    return decode(output.read_bytes(path, limit), name_of(path), limit)
+
+
+def name_of(path: str) -> str:
+    """What messages call a file that was named."""
+    return "standard input" if path == "-" else path
 
 
 def _from_arxiv(id_: str, api: str | None) -> Reference:
@@ -198,11 +202,11 @@ def _free_id(folder: Path, reference: Reference, id_: str | None) -> str:
 
 def _only(file: str) -> Reference:
     """The only entry of a BibTeX file. Raises BadReference where it cannot be read."""
-    from mmalign.curate.reference import decode, read_bibtex
+    from mmalign.curate.reference import MAX_BYTES, read_bibtex
     from mmalign.errors import BadReference
 
-    name = "standard input" if file == "-" else file
-    read = read_bibtex(decode(read_bytes(file), name))
+    name = name_of(file)
+    read = read_bibtex(read_text(file, MAX_BYTES))
     for note in read.notes:
         output.note(note.render(name))
     if read.problems:

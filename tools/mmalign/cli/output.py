@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -203,15 +204,23 @@ def write(text: str, output: str | None = None) -> None:
     replace(output, text)
 
 
-def read_text(path: str) -> str:
-    """A text file, or standard input for `-`. Raises ClickException where it is not UTF-8."""
-    try:
-        if path == "-":
-            return sys.stdin.read()
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
-    except UnicodeDecodeError:
-        raise click.ClickException(f"{path} is not UTF-8") from None
+def read_bytes(path: str, limit: int) -> bytes:
+    """A file, or standard input for `-`, up to one byte more than `limit`.
+
+    A pipe is read as `<(...)` of a shell makes one. Nothing is waited for where no program holds
+    the other end: such a pipe never ends. Raises ClickException for it.
+    """
+    if path == "-":
+        return sys.stdin.buffer.read(limit + 1)
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as stream:
+        piped = stat.S_ISFIFO(os.fstat(handle).st_mode)
+        if piped:
+            os.set_blocking(handle, True)
+        content = stream.read(limit + 1)
+    if piped and not content:
+        raise click.ClickException(f"{path} is a pipe that nothing was written to")
+    return content
 
 
 def silence_stdout() -> None:

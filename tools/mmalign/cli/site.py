@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from mmalign.characters import printable, quoted
-from mmalign.cli.arguments import Whole
+from mmalign.cli.arguments import Place, Whole
 from mmalign.errors import LoadError
 from mmalign.records.root import find_root
 
@@ -29,7 +29,7 @@ def site() -> None:
 
 @site.command()
 @click.option(
-    "--out", type=click.Path(file_okay=False), metavar="DIR",
+    "--out", type=Place(file_okay=False), metavar="DIR",
     help="Write all pages as Markdown to this folder, for another site generator: a new or empty "
     "one, or one that holds an earlier build.",
 )  # fmt: skip
@@ -119,8 +119,6 @@ def _write_pages(root: str, out: str) -> None:
 
 def _not_ours(root: str, out: str) -> str | None:
     """Why pages must not be written to a folder, or None."""
-    if not out:
-        return "--out: a folder is wanted, not an empty name"
     where = os.path.realpath(out)
     for name in ("docs", "papers", "taxonomy"):
         source = os.path.realpath(os.path.join(root, name))

@@ -21,6 +21,8 @@ from mmalign.records.model import Facet
 from mmalign.vocabulary import COLLECTIONS, TODO, TODO_ID, Json
 
 FILE = ".github/ISSUE_TEMPLATE/add-a-paper.yml"
+MAX_BYTES = 1_000_000
+"""Of a form that is read: many times as much as the text of an issue may have."""
 NO_ANSWER = ("", "_No response_", "None")
 TITLE, AUTHORS, YEAR, VENUE = "Title", "Authors", "Year", "Venue"
 LINKS = {"arXiv id": "arxiv", "Official code": "code", "Where it was read": "source"}
@@ -79,7 +81,7 @@ def read(text: str) -> Filled:
             arxiv = identifiers.arxiv_id(answers["arXiv id"])
         except BadReference as error:
             raise BadReference(f"{error} (question 'arXiv id')") from None
-    names = re.split(r"\s*[\n;,]\s*", answers[AUTHORS])
+    names = (name.strip() for name in re.split("[\n;,]", answers[AUTHORS]))
     reference = Reference(
         key=arxiv or answers[TITLE],
         title=answers[TITLE],
@@ -97,9 +99,10 @@ def read(text: str) -> Filled:
 
 def _answers(text: str) -> dict[str, str]:
     """Question -> answer, without those left open. A LaTeX answer stands in a code block."""
-    parts = re.split(r"^### +(.+?) *$", text.replace("\r\n", "\n"), flags=re.MULTILINE)
+    # Blanks at the end are not left to the expression, which would try each of them.
+    parts = re.split(r"^### +(\S.*)$", text.replace("\r\n", "\n"), flags=re.MULTILINE)
     found = {}
-    for question, answer in zip(parts[1::2], parts[2::2], strict=True):
+    for question, answer in zip(map(str.rstrip, parts[1::2]), parts[2::2], strict=True):
         answer = re.sub(r"^```\w*\n|\n```$", "", answer.strip()).strip()
         if answer not in NO_ANSWER:
             found[question] = answer

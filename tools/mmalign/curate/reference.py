@@ -65,10 +65,13 @@ class Read:
     notes: list[Remark] = field(default_factory=list)
 
 
-def decode(content: bytes, file: str) -> str:
-    """The text of a file, without a byte order mark. Raises BadReference where it is not UTF-8."""
-    if len(content) > MAX_BYTES:
-        raise BadReference(f"{file} has more than {MAX_BYTES:,} bytes")
+def decode(content: bytes, file: str, limit: int = MAX_BYTES) -> str:
+    """The text of a file, without a byte order mark.
+
+    Raises BadReference where it is not UTF-8 or has more than `limit` bytes.
+    """
+    if len(content) > limit:
+        raise BadReference(f"{file} has more than {limit:,} bytes")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -58,7 +58,10 @@ def replace(path: str | os.PathLike[str], text: str) -> None:
         _write(target, text)
         return
     with _held_signals():
-        handle, name = tempfile.mkstemp(prefix=".mmalign-", dir=target.parent)
+        try:
+            handle, name = tempfile.mkstemp(prefix=".mmalign-", dir=target.parent)
+        except OSError as error:  # names the file beside it, which nobody asked for
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         os.close(handle)
         try:
             _write(Path(name), text)
