@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Row of a table -> one result per seed."""
-RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 @dataclass(frozen=True)

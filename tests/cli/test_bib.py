@@ -177,6 +177,12 @@ def test_an_installed_wheel_is_not_written_to(tree, tmp_path, checkout, program)
         [*base, "new", "--bibtex", str(file), "--stdout"], check=False, **options
     )
     assert shown.returncode == 0
+    # The lab is installed beside the package, and its results are read from there.
+    (site / "reference_impls/results").mkdir(parents=True)
+    table = '{"method": "red-lantern", "seeds": [1], "tables": [], "verdicts": []}'
+    (site / "reference_impls/results/red_lantern.json").write_text(table)
+    told = subprocess.run([*base, "results", "--json"], check=False, **options)
+    assert json.loads(told.stdout)[0]["method"] == "red-lantern", told.stderr
     good = [*base, "--root", str(tree.root), "new", "--bibtex", str(file)]
     assert subprocess.run(good, check=False, **options).returncode == 0
 

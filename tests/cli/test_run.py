@@ -172,6 +172,7 @@ def test_a_broken_rule_of_which_no_page_can_be_made_is_said(tree, monkeypatch):
     [
         ("reference_impls/results/a.json", b"{", "is not JSON"),
         ("reference_impls/results/a.json", b"[]", "does not hold a JSON object"),
+        ("reference_impls/results/a.json", b'{"method": "x"}', "has no 'seeds'"),
         ("reference_impls/results/a.json", b"\xff", "is not UTF-8"),
         ("reference_impls/methods/a.py", b"\xff", "is not UTF-8"),
         ("docs/a.md", b"\xff", "is not UTF-8"),
@@ -188,6 +189,31 @@ def test_another_file_that_the_site_cannot_use_is_named(mm, tree, tmp_path, file
     assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
     assert Path(file).name in result.stderr and said in result.stderr
     assert not (tmp_path / "pages").exists()
+
+
+@pytest.mark.parametrize("command", ["results", "claims"])
+def test_a_result_that_is_none_is_named(mm, tree, command):
+    tree.write("reference_impls/results/a.json", '{"method": "x"}')
+    result = mm(command, root=tree.root)
+    assert result.exit_code == 1
+    assert "a.json has no 'seeds'" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_results_are_written_into_a_checkout_and_never_into_the_package(tree, monkeypatch):
+    from mmalign.cli import bench
+    from mmalign.records import lab as installed
+    from mmalign.records import root
+
+    (tree.root / "reference_impls").mkdir()
+    own = tree.root / "reference_impls/results"
+    assert bench.results_folder(str(tree.root)) == own
+    # Installed, with the lab beside the package.
+    monkeypatch.setattr(root, "INSTALLED", str(tree.root / "mmalign/_data"))
+    monkeypatch.setattr(root, "PACKAGE", str(tree.root / "mmalign"))
+    assert installed.folder(root.INSTALLED) == tree.root / "reference_impls"
+    assert bench.results_folder(root.INSTALLED) == Path("runs/bench")
+    (tree.root / "reference_impls").rmdir()
+    assert bench.results_folder(str(tree.root)) == Path("runs/bench")
 
 
 def test_pages_are_written_again_over_an_earlier_build_only(mm, tree, tmp_path):
@@ -211,7 +237,7 @@ def test_pages_never_land_in_what_they_are_made_of(mm, tree, monkeypatch, out):
     monkeypatch.chdir(tree.root)
     before = sorted(tree.root.rglob("*"))
     result = mm("site", "build", "--out", out, root=tree.root)
-    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert result.exit_code == (1 if out else 2) and result.stderr.count("\n") == 1
     assert sorted(tree.root.rglob("*")) == before
 
 

@@ -13,10 +13,10 @@ import bibtexparser
 import pytest
 
 from mmalign.ask import views
+from mmalign.records.lab import results
 from mmalign.records.read import load
 from mmalign.site import explorer
 from mmalign.site.atlas import Atlas
-from mmalign.site.build import results
 
 
 @pytest.fixture(scope="module")

@@ -11,15 +11,16 @@ from pydantic import BaseModel
 from mmalign.characters import quoted
 from mmalign.check import latex
 from mmalign.check.context import Context, Place
+from mmalign.records import lab
 from mmalign.records.model import Method
 from mmalign.records.problems import Finding, Location
 from mmalign.vocabulary import TODO, TODO_ID
 
 
 def scripts(context: Context) -> Iterator[Finding]:
-    """A checkout holds the script of each method that names one, and no other script."""
-    folder = context.records.root / "reference_impls" / "methods"
-    if not folder.is_dir():  # installed data without the scripts beside it
+    """There is a script of each method that names one, and no other script."""
+    folder = lab.folder(context.records.root) / "methods"
+    if not folder.is_dir():  # records without the lab
         return
     present = {path.stem for path in folder.glob("*.py") if not path.name.startswith("_")}
     owner: dict[str, Place[Method]] = {}

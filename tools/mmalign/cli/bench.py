@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import click
 
 from mmalign.cli import output
-from mmalign.cli.arguments import Whole
+from mmalign.cli.arguments import Place, Whole
 from mmalign.cli.run import Script, missing, scripts
-from mmalign.records.root import find_root
+from mmalign.records import lab, root
+from mmalign.vocabulary import Json
 
 
 @click.command()
@@ -19,9 +18,9 @@ from mmalign.records.root import find_root
 @click.option("--jobs", type=Whole(min=1), default=1, show_default=True,
               help="Workers, one core each.")  # fmt: skip
 @click.option("--smoke", is_flag=True, help="One seed at each script's own settings, few scenes.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
-              help="Folder of the results.  [default: reference_impls/results of the checkout; "
-              "runs/smoke with --smoke]")  # fmt: skip
+@click.option("--out", type=Place(file_okay=False, path_type=Path), metavar="DIR",
+              help="Folder of the results.  [default: reference_impls/results of the checkout, "
+              "runs/bench outside one; runs/smoke with --smoke]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @click.pass_context
 def bench(
@@ -42,12 +41,13 @@ def bench(
         raise click.UsageError(f"no method is called '{unknown[0]}'; known: {', '.join(known)}")
     try:
         from reference_impls.bench.jobs import JobFailed
-        from reference_impls.bench.study import RESULTS, SMOKE, Plan
+        from reference_impls.bench.study import SMOKE, Plan
         from reference_impls.bench.study import bench as study
     except ModuleNotFoundError as error:
         raise missing(error) from None
     names = [known[name.replace("_", "-")] for name in methods] or list(known.values())
-    folder = out or (Path("runs") / "smoke" if smoke else RESULTS)
+    of = root.find_root(ctx.find_root().obj)
+    folder = out or (Path("runs") / "smoke" if smoke else results_folder(of))
     try:
         found = study(names, SMOKE if smoke else Plan(), jobs, folder)
     except JobFailed as error:
@@ -58,20 +58,19 @@ def bench(
         click.echo(f"{result['method']}: {_told(result)}", err=True)
 
 
-def _told(result: dict[str, Any]) -> str:
+def results_folder(of: str) -> Path:
+    """Where results are written that nobody named a folder for: never into an installed package."""
+    own = lab.folder(of)
+    return own / "results" if own.is_dir() and of != root.INSTALLED else Path("runs") / "bench"
+
+
+def _told(result: Json) -> str:
     return "; ".join(f"{each['claim']} {each['verdict']}" for each in result["verdicts"])
 
 
-def committed(ctx: click.Context) -> list[dict[str, Any]]:
-    """The results that are committed, in the order of their file names."""
-    folder = Path(find_root(ctx.find_root().obj)) / "reference_impls" / "results"
-    found = []
-    for file in sorted(folder.glob("*.json")):
-        try:
-            found.append(json.loads(file.read_text(encoding="utf-8")))
-        except ValueError:
-            raise click.ClickException(f"{file} is not JSON") from None
-    return found
+def committed(ctx: click.Context) -> list[Json]:
+    """The results that are committed, in the order of their file names. Raises BadSource."""
+    return lab.results(root.find_root(ctx.find_root().obj))
 
 
 @click.command()

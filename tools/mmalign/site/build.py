@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from mmalign.check.run import check
 from mmalign.errors import BadSource, LoadError, MmalignError
+from mmalign.records import lab
 from mmalign.records.problems import render as render_problems
 from mmalign.records.read import load
 from mmalign.site import api, render
@@ -17,38 +16,12 @@ from mmalign.site.address import address_of
 from mmalign.site.atlas import Atlas, path_of
 
 
-def results(root: Path) -> list[dict[str, Any]]:
-    """The committed results of the lab, in the order of their file names. Raises BadSource."""
-    folder = root / "reference_impls" / "results"
-    found = []
-    for file in sorted(folder.glob("*.json")):
-        try:
-            result = json.loads(_text(file))
-        except ValueError as error:
-            raise BadSource(f"{file} is not JSON: {error}") from None
-        if not isinstance(result, dict):
-            raise BadSource(f"{file} does not hold a JSON object")
-        found.append(result)
-    return found
-
-
-def scripts(root: Path) -> dict[str, str]:
-    """The scripts of methods, by the name that a record calls them. Raises BadSource."""
-    folder = root / "reference_impls" / "methods"
-    return {file.stem: _text(file) for file in sorted(folder.glob("[a-z]*.py"))}
-
-
 def hand_written(root: Path) -> dict[str, str]:
     """The Markdown files of docs/, by their path there. Raises BadSource."""
     docs = root / "docs"
-    return {file.relative_to(docs).as_posix(): _text(file) for file in sorted(docs.rglob("*.md"))}
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise BadSource(f"{file} is not UTF-8") from None
+    return {
+        file.relative_to(docs).as_posix(): lab.text(file) for file in sorted(docs.rglob("*.md"))
+    }
 
 
 def site(
@@ -76,13 +49,13 @@ def site(
 
 
 def _made(root: Path, site_url: str, commands: str) -> tuple[dict[str, str], dict[str, str]]:
-    atlas, written = Atlas(load(root), results(root), scripts(root)), hand_written(root)
+    atlas, written = Atlas(load(root), lab.results(root), lab.scripts(root)), hand_written(root)
     made = render(atlas, written, commands)
     file = root / "docs" / "redirects.yml"
     # A paper with one entry is shown on the page of the entry; its own address stays good.
     merged = {address_of(path_of(paper)): address_of(atlas.path(paper)) for paper in atlas.sole}
     try:
-        table = yaml.safe_load(_text(file)) if file.exists() else None
+        table = yaml.safe_load(lab.text(file)) if file.exists() else None
         old = api.redirects(merged | dict(table or {}), {*made, *written}, site_url)
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise BadSource(f"{file}: {' '.join(str(error).split())}") from None
