@@ -132,6 +132,19 @@ def test_syntax_of_git_that_names_no_commit_is_said(tree, name):
         diff.read(name, tree.root)
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("HEAD:papers", "it holds no papers/"),
+     ("HEAD:papers/lamp.yaml", "it is neither a commit nor a folder of one"),
+     (":papers/lamp.yaml", "it is neither a commit nor a folder of one"),
+     ("none", "git knows no such revision")],
+)  # fmt: skip
+def test_what_git_knows_is_not_called_unknown(tree, name, reason):
+    repository(tree.root)
+    with pytest.raises(diff.NoRevision, match=f"with records: {reason}"):
+        diff.read(name, tree.root)
+
+
 def test_a_hook_of_another_repository_does_not_redirect_a_comparison(tree, tmp_path, monkeypatch):
     repository(tree.root)
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
@@ -151,7 +164,8 @@ def test_names_of_one_commit_are_the_same(tree, data_root):
     run = repository(tree.root, "tag -a v1 -m x", "branch other")
     commit = subprocess.run([*run, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
     wanted = diff.read(str(data_root), tree.root)
-    for name in ("HEAD", "v1", "other", commit.strip(), commit[:9], "@", "HEAD^{tree}", "HEAD^0"):
+    for name in ("HEAD", "v1", "other", commit.strip(), commit[:9], "@", "HEAD^{tree}", "HEAD^0",
+                 ":/on", "HEAD^{/one}"):  # fmt: skip
         assert diff.read(name, tree.root) == wanted, name
 
 

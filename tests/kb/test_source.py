@@ -182,3 +182,10 @@ def test_a_file_full_of_problems_costs_no_time_and_counts_them(content):
     assert len(document.problems) <= 10_002
     assert total(document.problems) >= 99_999
     assert time.perf_counter() - start < 20
+
+
+def test_each_character_that_a_backslash_writes_is_named():
+    document = source.parse(rb'id: "a\x1b\0\x1b\u202e"' + b"\n", "x.yaml")
+    assert [problem.code for problem in document.problems] == ["Y015"] * 3
+    said = " ".join(problem.message for problem in document.problems)
+    assert all(f"U+{number}" in said for number in ("001B", "0000", "202E"))

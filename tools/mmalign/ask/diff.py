@@ -147,11 +147,16 @@ def _members(path: Path, wheel: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
 
 def _of_git(revision: str, root: Path) -> Files:
     lead = f"{quoted(revision)} is no folder, wheel or git revision with records"
-    status, answer, said = _git(root, "rev-parse", "--verify", f"{revision}^{{tree}}")
+    status, answer, said = _git(root, "rev-parse", "--verify", revision)
     name = answer.decode("ascii", "replace").strip()
-    # From here on git is given nothing but the name of an object.
+    # From here on git is given nothing but the name of an object. (Nor is `^{tree}` asked for with
+    # the name that was given: it would be a part of what `:/words` looks for.)
     if status or not _OBJECT.fullmatch(name):
         raise NoRevision(f"{lead}: {_reason(said, root)}")
+    status, answer, said = _git(root, "rev-parse", "--verify", f"{name}^{{tree}}")
+    name = answer.decode("ascii", "replace").strip()
+    if status or not _OBJECT.fullmatch(name):
+        raise NoRevision(f"{lead}: it is neither a commit nor a folder of one")
     status, answer, said = _git(root, "ls-tree", "-r", "-z", "-l", name, "papers/", "taxonomy/")
     if status:
         raise NoRevision(f"{lead}: {_reason(said, root)}")

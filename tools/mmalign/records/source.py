@@ -176,11 +176,9 @@ def _tagged(node: Node) -> None:
 
 def _escapes(node: Node, problems: list[Problem], file: str) -> None:
     """Text in double quotes can write with a backslash what must not stand in a file."""
-    found = next(unwanted(node.value), None)
-    if found:
-        message = f"the text holds {named(found.group())}"
+    for char in dict.fromkeys(match.group() for match in unwanted(node.value)):
         hint = "delete it; write LaTeX in a block after `|`, or in single quotes"
-        problems.append(_at(node, "Y015", file, message, hint))
+        problems.append(_at(node, "Y015", file, f"the text holds {named(char)}", hint))
 
 
 def locate(content: bytes, locations: list[Location]) -> list[tuple[int, int, str | None]]:
