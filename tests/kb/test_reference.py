@@ -15,6 +15,7 @@ from mmalign.curate.known import Known, differences
 from mmalign.curate.reference import Reference, decode, read_bibtex
 from mmalign.errors import BadReference
 from mmalign.export.bibtex import to_bibtex
+from mmalign.export.csl import to_csl
 
 BIBTEX = r"""
 @article{kept,
@@ -302,6 +303,23 @@ def test_tex_becomes_text(written, text):
 )
 def test_names_are_read_as_people_write_them(written, names):
     assert list(tex.names(written)) == names
+
+
+def test_what_follows_a_family_name_is_no_family_name():
+    paper = {"id": "x", "title": "T", "authors": ["John Smith Jr."], "year": 2024, "type": "paper"}
+    for written in ("John Smith", "Smith, Jr, John", "Smith, J. III"):
+        match = Known([paper]).match(Reference("k", "T", tex.names(written), 2024))
+        assert match and differences(Reference("k", "T", tex.names(written), 2024), paper) == []
+        assert draft.id_of(Reference("k", "Long title", tex.names(written), 2024)) == (
+            "smith-2024-long"
+        )
+    whole = {**paper, "venue": "V 2024", "authors": ["John van der Smith Jr.", "Vi Iv", "Bo Ito"]}
+    text = to_bibtex([whole])
+    assert "author = {van der Smith, Jr., John and Vi Iv and Bo Ito}" in text
+    (back,) = read_bibtex(text).references
+    assert list(back.authors) == whole["authors"]
+    first = to_csl([whole])[0]["author"][0]
+    assert (first["family"], first["suffix"]) == ("Smith", "Jr.")
 
 
 def test_a_known_paper_is_told_by_any_identifier_and_not_by_a_similar_title():

@@ -14,7 +14,7 @@ import mmalign
 PACKAGE = Path(mmalign.__file__).parent
 
 LAYERS = (
-    ("vocabulary", "characters", "errors"),
+    ("vocabulary", "characters", "errors", "people"),
     ("names",),
     ("records",),
     ("ask",),

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from mmalign.curate.reference import Reference
+from mmalign.people import without_suffix
 from mmalign.vocabulary import COLLECTIONS, TODO, TODO_ID, Json
 
 SCHEMA = "# yaml-language-server: $schema=../taxonomy/schema/paper.json\n"
@@ -72,7 +73,8 @@ def _ids(reference: Reference) -> list[str]:
         first = next((number for number, word in enumerate(words) if len(word) > 3), None)
         word = "paper" if first is None else words[first]
         words = words if first is None else words[first + 1 :]
-        author = reference.authors[0].split()[-1] if reference.authors else "anonymous"
+        first_author = reference.authors[0] if reference.authors else "anonymous"
+        author = without_suffix(first_author)[0].split()[-1]
         id_ = slug(f"{author} {reference.year or ''} {word}")
     ids = [id_]
     for word in [word for word in words if len(word) > 2][:5]:

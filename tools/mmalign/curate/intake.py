@@ -8,8 +8,9 @@ from typing import Literal
 
 from mmalign.curate import draft
 from mmalign.curate.bibtex import Remark
-from mmalign.curate.known import Known, differences, fold, of_reference
+from mmalign.curate.known import Known, differences, of_reference
 from mmalign.curate.reference import Reference
+from mmalign.people import family, fold
 from mmalign.vocabulary import Json
 
 Status = Literal["known", "new", "repeated", "collection"]
@@ -60,8 +61,8 @@ def compare(references: Iterable[Reference], papers: Iterable[Json]) -> list[Ite
 
 def _new(reference: Reference, known: Known, seen: dict[tuple[str, str], Reference]) -> Item:
     keys = [key for key in of_reference(reference) if key[0] != "address"]
-    author = fold(reference.authors[0]).split()[-1:] if reference.authors else []
-    named = ("title", " ".join((fold(reference.title), "/", *author)))
+    author = family(reference.authors[0]) if reference.authors else ""
+    named = ("title", f"{fold(reference.title)} / {author}")
     first = next((seen[key] for key in keys if key in seen), None)
     if first is None and named in seen and not _two(reference, seen[named]):
         first = seen[named]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from mmalign.curate import identifiers
 from mmalign.curate.reference import Reference
+from mmalign.people import family, fold
 from mmalign.vocabulary import Json
 
 Paper = Json
@@ -118,7 +118,7 @@ def _contradict(reference: Reference, paper: Paper) -> bool:
             return True
     if not reference.authors or reference.authors[0] == "others" or not paper["authors"]:
         return False
-    return _family(reference.authors[0]) != _family(paper["authors"][0])
+    return family(reference.authors[0]) != family(paper["authors"][0])
 
 
 def differences(reference: Reference, paper: Paper) -> list[str]:
@@ -137,20 +137,9 @@ def differences(reference: Reference, paper: Paper) -> list[str]:
         theirs = theirs[:-1]
     ours = paper["authors"][: len(theirs)] if not reference.complete else paper["authors"]
     pairs = zip(theirs, ours, strict=False)
-    one = next(((t, o) for t, o in pairs if _family(t) != _family(o)), None)
+    one = next(((t, o) for t, o in pairs if family(t) != family(o)), None)
     if one:
         found.append(f"authors: {one[0]} / {one[1]}")
     elif theirs and len(theirs) != len(ours):
         found.append(f"authors: {len(theirs)} / {len(paper['authors'])}")
     return found
-
-
-def _family(name: str) -> list[str]:
-    return fold(name).split()[-1:]
-
-
-def fold(text: str) -> str:
-    """A text for comparison: case, accents and punctuation taken off."""
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    kept = (char if char.isalnum() else " " for char in plain if not unicodedata.combining(char))
-    return " ".join("".join(kept).split())

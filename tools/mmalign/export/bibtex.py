@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from mmalign.characters import UNWANTED
+from mmalign.people import parts, without_suffix
 from mmalign.vocabulary import Json
 
 JOURNALS = ("TMLR", "JMLR", "TPAMI", "IJCV", "TACL", "TNNLS", "TMM", "TIP", "Nature", "Science")
@@ -111,6 +112,10 @@ def _author(name: str, whole: bool) -> str:
         return name
     if whole or "," in name or re.search(r"\b(and|others)\b", name, re.I):
         return f"{{{text}}}"
+    if without_suffix(name)[1] and (found := parts(name)):
+        # BibTeX would take the last word for the family name.
+        family = " ".join(found[part] for part in ("von", "family") if part in found)
+        return ", ".join(map(escape, (family, found["suffix"], found["given"])))
     return text
 
 

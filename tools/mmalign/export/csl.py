@@ -6,14 +6,13 @@ IV; schema: https://github.com/citation-style-language/schema, csl-data.json.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
+from mmalign import people
 from mmalign.characters import UNWANTED
 from mmalign.export.bibtex import address, entry_type, journal
 from mmalign.vocabulary import Json
 
-_SUFFIX = re.compile(r"(?:jr|sr)\.?|i{2,3}|iv", re.IGNORECASE)
 _TYPES = {"inproceedings": "paper-conference", "article": "article-journal"}
 
 
@@ -53,23 +52,10 @@ def _item(paper: Json) -> Json:
 
 def name(text: str, whole: bool = False) -> dict[str, str]:
     """A name, given name first, in parts; `whole` for one that has none, such as an owner."""
-    from bibtexparser.middlewares.names import InvalidNameError, parse_single_name_into_parts
-
-    words = text.split()
-    suffix = words.pop() if len(words) > 2 and _SUFFIX.fullmatch(words[-1]) else ""
-    if whole or len(words) < 2 or "," in text or re.search(r"\b(and|others)\b", text, re.I):
+    parts = None if whole else people.parts(text)
+    if parts is None:
         return {"literal": text}
-    try:
-        parts = parse_single_name_into_parts(" ".join(words))
-    except InvalidNameError:
-        return {"literal": text}
-    found = {
-        "family": " ".join(parts.last),
-        "given": " ".join(parts.first),
-        "non-dropping-particle": " ".join(parts.von),
-        "suffix": suffix,
-    }
-    return {part: value for part, value in found.items() if value}
+    return {"non-dropping-particle" if part == "von" else part: v for part, v in parts.items()}
 
 
 def one_line(text: str) -> str:
