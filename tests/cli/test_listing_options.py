@@ -11,6 +11,7 @@ import pytest
 
 from mmalign.cli import COMMANDS, cli
 from mmalign.export.rows import harmless, to_csv
+from mmalign.records import lab
 
 LISTINGS = {
     "list": ["list", "methods"],
@@ -20,14 +21,43 @@ LISTINGS = {
     "gaps": ["gaps"],
     "stats": ["stats"],
     "ages": ["stats", "--age"],
+    "worlds": ["worlds"],
+    "results": ["results"],
+    "claims": ["claims"],
+    "bib import": ["bib", "import", "FILE"],
 }
-COLUMN = {"gaps": "expected", "stats": "count", "ages": "days"}
+COLUMN = {
+    "gaps": "expected", "stats": "count", "ages": "days", "worlds": "says", "results": "chair_i",
+    "claims": "verdict", "bib import": "title",
+}  # fmt: skip
+NO_LISTS = {"compare", "tree", "graph"}
+"""Commands with a format for spreadsheets whose rows have one order, or stand for one thing."""
+WHOLE = ("stats", "worlds", "results")
+"""`--json` of these is not the list of their rows."""
+BIBLIOGRAPHY = "@misc{a, title={Zed}, year=2020}\n@misc{b, title={Alpha}, year=2021}\n"
+VERDICTS = [
+    {"claim": "b-a", "verdict": "shown", "text": "B", "numbers": {"mean": 0.25}},
+    {"claim": "a-b", "verdict": "undecided", "text": "A", "numbers": {"mean": 0.5}},
+]
+RESULT = {
+    "method": "red-lantern", "seeds": [1, 2], "verdicts": VERDICTS,
+    "tables": [{"columns": ["chair_i"], "rows": [
+        {"name": "dpo", "metrics": {"chair_i": [0.25, 0.5]}},
+        {"name": "sft", "metrics": {"chair_i": [0.125]}},
+    ]}],
+}  # fmt: skip
 
 
 @pytest.fixture(params=list(LISTINGS))
-def listing(request):
+def listing(request, tmp_path, monkeypatch):
     """The words of a listing and one of its columns."""
-    return LISTINGS[request.param], COLUMN.get(request.param, "id")
+    (tmp_path / "x.bib").write_text(BIBLIOGRAPHY)
+    if request.param == "worlds":
+        pytest.importorskip("torch", reason="the extra `train` is not installed")
+    monkeypatch.setattr(lab, "results", lambda root: [RESULT])
+    words = LISTINGS[request.param]
+    words = [str(tmp_path / "x.bib") if word == "FILE" else word for word in words]
+    return words, COLUMN.get(request.param, "id")
 
 
 def lines(result) -> list[dict]:
@@ -36,19 +66,26 @@ def lines(result) -> list[dict]:
 
 
 def test_no_listing_is_forgotten():
-    context = click.Context(cli)
-    commands = {name: cli.get_command(context, name) for name in COMMANDS}
-    with_sort = {
-        name for name, command in commands.items() if "sort" in {p.name for p in command.params}
-    }
-    assert with_sort >= {words[0] for words in LISTINGS.values()}
+    context, commands = click.Context(cli), {}
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        inner = command.commands if isinstance(command, click.Group) else {"": command}
+        commands |= {f"{name} {sub}".strip(): each for sub, each in inner.items()}
+    tables = set()
+    for name, command in commands.items():
+        options = {parameter.name: parameter for parameter in command.params}
+        formats = getattr(getattr(options.get("format_"), "type", None), "choices", ())
+        if "csv" in formats and name not in NO_LISTS:
+            tables.add(name)
+            assert {"sort", "limit", "only"} <= set(options) and "jsonl" in formats, name
+    assert tables == set(LISTINGS) - {"ages"}
 
 
 def test_lines_of_json_are_the_objects(mm, listing):
     words, _ = listing
     rows = lines(mm(*words, "--format", "jsonl"))
     assert rows and all(row["kind"] for row in rows)
-    if words != ["stats"]:
+    if words[0] not in WHOLE or "--age" in words:
         assert rows == json.loads(mm(*words, "--json").stdout)
 
 
@@ -130,6 +167,7 @@ def test_what_does_not_go_together(mm):
         ("list", "papers", "--format", "ids", "--columns", "id"),
         ("list", "papers", "--format", "bibtex", "--columns", "id"),
         ("stats", "--json", "--sort", "count"),
+        ("results", "--json", "--limit", "1"),
         ("gaps", "--matrix", "--limit", "3"),
         ("list", "terms", "--since", "2020"),
         ("list", "errata", "--since", "2020"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mmalign.cli import output
+from mmalign.cli import options, output
 from mmalign.cli.arguments import Place, Whole
 from mmalign.cli.run import Script, missing, scripts
 from mmalign.records import lab, root
@@ -74,37 +74,44 @@ def committed(ctx: click.Context) -> list[Json]:
 
 
 @click.command()
-@output.table_options
+@options.listing(*output.TABLE_FORMATS)
 @click.pass_context
-def results(ctx: click.Context, format_: str, as_json: bool) -> None:
-    """Print the tables of the committed studies: means over seeds."""
+def results(ctx: click.Context, listing: output.Listing) -> None:
+    """Print the tables of the committed studies: means over seeds, a row of a table each line."""
     found = committed(ctx)
-    if as_json or format_ == "json":
+    if listing.format == "json":
+        listing.refuse("does not go with the whole results of --format json; take jsonl")
+    if not found:
+        output.note("no result is committed yet")
+    if listing.format == "json":
         output.write_json(found)
         return
     columns = list(dict.fromkeys(c for r in found for t in r["tables"] for c in t["columns"]))
-    body = [
-        [result["method"], row["name"], str(len(result["seeds"]))]
-        + [_mean(row["metrics"].get(column)) for column in columns]
+    rows = [
+        {
+            "kind": "row",
+            "method": result["method"],
+            "row": row["name"],
+            "seeds": len(result["seeds"]),
+            **{column: _mean(row["metrics"].get(column)) for column in columns},
+        }
         for result in found
         for table in result["tables"]
         for row in table["rows"]
     ]
-    output.write_cells(["method", "row", "seeds", *columns], body, format_)
-    if not found:
-        output.note("no result is committed yet")
+    output.write_table(rows, listing, ("method", "row", "seeds", *columns))
 
 
-def _mean(values: list[float] | None) -> str:
-    return f"{sum(values) / len(values):.3f}" if values else ""
+def _mean(values: list[float] | None) -> float | None:
+    return round(sum(values) / len(values), 3) if values else None
 
 
 @click.command()
-@output.table_options
+@options.listing(*output.TABLE_FORMATS)
 @click.pass_context
-def claims(ctx: click.Context, format_: str, as_json: bool) -> None:
+def claims(ctx: click.Context, listing: output.Listing) -> None:
     """Print the ledger: each tested claim with its verdict and numbers."""
-    rows = [
+    rows: list[Json] = [
         {
             "kind": "claim",
             "method": result["method"],
@@ -116,14 +123,6 @@ def claims(ctx: click.Context, format_: str, as_json: bool) -> None:
         for result in committed(ctx)
         for verdict in result["verdicts"]
     ]
-    if as_json or format_ == "json":
-        output.write_json(rows)
-        return
-    body = [
-        [row["method"], row["claim"], row["verdict"],
-         ", ".join(f"{name} {value:g}" for name, value in row["numbers"].items()), row["text"]]
-        for row in rows
-    ]  # fmt: skip
-    output.write_cells(["method", "claim", "verdict", "numbers", "text"], body, format_)
     if not rows:
-        output.note("no result is committed yet")
+        output.note("no claim is decided yet")
+    output.write_table(rows, listing, ("method", "claim", "verdict", "numbers", "text"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmalign.cli import output
+from mmalign.cli import options, output
 from mmalign.cli.arguments import FILE, Name, Place, resolve
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def papers_of(catalogue: Catalogue, ids: tuple[str, ...]) -> list[Json]:
 @bib.command("import")
 @click.argument("file", type=FILE)
 @click.option("--write", is_flag=True, help="Write a draft record for each paper that is new.")
-@output.table_options
+@options.listing(*output.TABLE_FORMATS)
 @click.pass_context
-def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: bool) -> None:
+def import_(ctx: click.Context, file: str, write: bool, listing: output.Listing) -> None:
     """Compare a BibTeX FILE with the records: what is known, what differs, what is new.
 
     Entries are matched by arXiv id, DOI, id of the ACL Anthology or OpenReview id, or by the same
@@ -68,11 +68,15 @@ def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: b
         read = read_bibtex(read_text(file, MAX_BYTES))
     except BadReference as error:
         raise click.ClickException(str(error)) from None
+    columns = ("key", "status", "paper", "differs", "title")
     papers = [row["paper"] for row in catalogue.rows("paper")]
     items = intake.compare(read.references, papers)
     for remark in read.problems:
         click.echo(remark.render(name), err=True)
-    _write_comparison([item.row() for item in items], "json" if as_json else format_)
+    shown = columns if listing.format == "csv" else columns[:-1]
+    output.write_table([item.row() for item in items], listing, shown)
+    if not items:
+        output.note("the file holds no entries")
     for remark in (*read.notes, *(item.remark for item in items if item.remark)):
         output.note(remark.render(name))
     new = sum(item.status == "new" for item in items)
@@ -90,17 +94,3 @@ def import_(ctx: click.Context, file: str, write: bool, format_: str, as_json: b
         many = len(read.problems)
         entries = "1 entry" if many == 1 else f"{many} entries"
         raise click.ClickException(f"{entries} of {name} cannot be read; all others were")
-
-
-def _write_comparison(rows: list[Json], format_: str) -> None:
-    from mmalign.export.rows import cell
-
-    if format_ == "json":
-        output.write_json(rows)
-    else:
-        columns = ("key", "status", "paper", "differs", "title")
-        shown = columns if format_ == "csv" else columns[:-1]
-        body = [[cell(row[column]) for column in shown] for row in rows]
-        output.write_cells(list(shown), body, format_)
-    if not rows:
-        output.note("the file holds no entries")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from mmalign.cli import output
+from mmalign.cli import options, output
 from mmalign.cli.run import missing
 from mmalign.names import nearest
+from mmalign.vocabulary import Json
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[WORLD]...")
-@output.table_options
-def worlds(names: tuple[str, ...], format_: str, as_json: bool) -> None:
+@options.listing(*output.TABLE_FORMATS)
+def worlds(names: tuple[str, ...], listing: output.Listing) -> None:
     """List worlds of the lab: version, tasks, conditions and their levels.
 
     Needs the extra `train`, as `mmalign run` does.
@@ -32,16 +34,17 @@ def worlds(names: tuple[str, ...], format_: str, as_json: bool) -> None:
             near = nearest(name, there)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(there)}"
             raise click.UsageError(f"no world is called '{name}'; {hint}")
-    rows = [_row(there[name]) for name in names or there]
-    if as_json or format_ == "json":
-        output.write_json(rows)
+    asked = [there[name] for name in names or there]
+    if listing.format == "json":
+        listing.refuse("does not go with the whole worlds of --format json; take jsonl")
+        output.write_json([_row(world) for world in asked])
         return
-    heads = ["world", "version", "what", "name", "says", "levels"]
-    body = [line for row in rows for line in _lines(row)]
-    output.write_cells(heads, body, format_)
+    rows = [line for world in asked for line in _lines(_row(world))]
+    heads = ("world", "version", "what", "name", "says", "levels")
+    output.write_table(rows, listing, ("world", "version", "kind", "id", "says", "levels"), heads)
 
 
-def _row(world: Any) -> dict[str, Any]:
+def _row(world: Any) -> Json:
     return {
         "kind": "world",
         "id": world.name,
@@ -68,13 +71,19 @@ def _row(world: Any) -> dict[str, Any]:
     }
 
 
-def _lines(row: dict[str, Any]) -> list[list[str]]:
-    own = [row["id"], str(row["version"])]
-    found = [[*own, "world", row["id"], row["says"], ""]]
-    found += [[*own, "task", task["id"], task["says"], ""] for task in row["tasks"]]
-    found += [
-        [*own, "condition", each["id"], each["says"],
-         ", ".join(f"[{level}]" if level == each["default"] else level for level in each["levels"])]
-        for each in row["conditions"]
-    ]  # fmt: skip
-    return found
+def _lines(row: Json) -> Iterator[Json]:
+    """A world, its tasks and its conditions, each as a row; the level that holds in brackets."""
+    for kind, parts in (("world", [row]), ("task", row["tasks"]), ("condition", row["conditions"])):
+        for part in parts:
+            levels = [
+                f"[{level}]" if level == part["default"] else level
+                for level in part.get("levels", ())
+            ]
+            yield {
+                "kind": kind,
+                "world": row["id"],
+                "version": row["version"],
+                "id": part["id"],
+                "says": part["says"],
+                "levels": levels,
+            }

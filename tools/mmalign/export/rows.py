@@ -74,5 +74,10 @@ def cell(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "; ".join(map(cell, value))
     if isinstance(value, Mapping):
-        return str(value.get("text") or value.get("name") or value.get("id") or dict(value))
+        said = value.get("text") or value.get("name") or value.get("id")
+        return str(said or ", ".join(f"{key} {_short(each)}" for key, each in value.items()))
     return str(value)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else cell(value)
