@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 
 RESULT, TABLE = "result.json", "table.txt"
+FAULT = 70
+"""Exit status of a fault of the lab itself, as of every command of mmalign."""
+FAULTS = (AssertionError, AttributeError, IndexError, KeyError, NameError, TypeError)
+"""What no input may cause, and a mistake in a program does."""
 GRACE = 2.0
 """Seconds that a process leaves the main one to say why a run ends: a launcher ends all processes
 as soon as it sees one that failed."""
@@ -98,7 +102,8 @@ def run(method: str, arguments: list[str]) -> int:
         text = " ".join(str(error).split()) or type(error).__name__
         who = "" if main_process() else f"process {os.environ['RANK']}: "
         click.echo(f"Error: {who}{text} (MMALIGN_DEBUG=1 shows where)", err=True)
-        return 1
+        ours = isinstance(error, FAULTS) and not isinstance(error, ContractError)
+        return FAULT if ours else 1
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

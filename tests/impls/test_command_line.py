@@ -13,6 +13,7 @@ import click
 import pytest
 
 from reference_impls.core.command_line import chosen_config, chosen_world, run, table
+from reference_impls.core.method import ContractError
 from tests.impls.scripts import SCRIPTS
 
 QUICK = ["--steps", "2", "--pairs", "12", "--batch-size", "4"]
@@ -104,6 +105,8 @@ def test_a_reinforcement_run_has_its_parent_in_place_of_dpo(tmp_path, capsys):
         ("mdpo", ["--steps", "2", "--epochs", "1"], "not both"),
         ("mdpo", ["--model", "./nowhere"], "there is nothing at './nowhere'"),
         ("mdpo", ["--dataset", "./nowhere"], "there is nothing at './nowhere'"),
+        ("mdpo", ["--dataset", "a:b/c", "--model", "a:b/c"], "there is nothing at 'a:b/c'"),
+        ("mdpo", ["--output", ""], "a value is wanted"),
         ("mdpo", ["--device", "tpu"], "none of cpu, cuda, mps"),
         ("mdpo", ["--variant", "papper"], "'papper' is not one of"),
         ("mdpo", ["--resume", "--output", "./nowhere"], "no run in 'nowhere'"),
@@ -118,6 +121,21 @@ def test_bad_input_is_one_line_and_exit_status_two(
     assert captured.out == "" and said in captured.err
     assert len(captured.err.strip().splitlines()) == 1 and "Traceback" not in captured.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(KeyError("x"), 70), (TypeError("x"), 70), (AssertionError(), 70), (ValueError("x"), 1),
+     (RuntimeError("x"), 1), (OSError("x"), 1), (ContractError("x"), 1)],
+)  # fmt: skip
+def test_a_fault_of_the_lab_is_told_from_trouble_outside(error, status, capsys, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("reference_impls.core.command_line.check_paths", fail)
+    assert run("dpo", QUICK) == status
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("Error: ") and "\n" not in said and "MMALIGN_DEBUG" in said
 
 
 def test_an_output_that_cannot_be_written_is_refused(capsys, tmp_path):
