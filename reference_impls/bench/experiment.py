@@ -14,7 +14,7 @@ import torch
 
 from reference_impls.bench import cache
 from reference_impls.core import measure, provenance
-from reference_impls.core.data.rows import LazyRows, said
+from reference_impls.core.data.rows import LazyRows, kept_back, said
 from reference_impls.core.judges import Workshop
 from reference_impls.core.method import GroupStage, PairStage, Row, Script, load_script
 from reference_impls.core.model.policy import Policy
@@ -22,8 +22,6 @@ from reference_impls.core.stages import Run, model_digest, note, run_stages, sta
 from reference_impls.core.train.pairs import row_digest
 from reference_impls.core.worlds.protocol import Task, World
 
-KEPT_BACK = 64
-"""Rows of a real dataset that are kept back to be scored, at most."""
 REAL_BATCH = 8
 """Rows of a real model that are measured together where no batch is asked for."""
 KEPT_SETS = 6
@@ -299,11 +297,6 @@ class Experiment:
             "seconds": round(time.monotonic() - began, 1),
             "rows": table,
         }
-
-
-def kept_back(count: int) -> int:
-    """How many rows of a real dataset are kept back to be scored: the last ones."""
-    return min(KEPT_BACK, max(1, count // 10))
 
 
 def last_rows(rows: Sequence[Row]) -> LazyRows:

@@ -354,8 +354,8 @@ def dry(
     as_json: bool,
 ) -> int:
     """Say what a run of a method's last stage would take; nothing is trained or written."""
-    from reference_impls.bench.experiment import kept_back
     from reference_impls.core import dry_run
+    from reference_impls.core.data.rows import kept_back
 
     if model is None:
         raise click.UsageError("--dry-run needs --model: the lab's own runs take minutes on a CPU")
@@ -534,7 +534,7 @@ def check_packages(log_to: str | None, in_4bit: bool) -> None:
 
 
 def check_paths(model: str | None, dataset: str | None) -> None:
-    """Refuse a path that is not there before anything is loaded. Hub ids are `owner/name`."""
+    """Refuse a path that is not there before anything is loaded."""
     for option, value in (("--model", model), ("--dataset", dataset)):
         if value is not None and not there(value):
             raise click.UsageError(f"{option}: there is nothing at '{value}'")
@@ -565,16 +565,12 @@ def said(line: str) -> None:
 
 def check_enough(count: int, method: Method, preset: str, changes: dict[str, Any]) -> None:
     """Refuse a dataset that does not fill one batch beside the rows that are kept back."""
-    from reference_impls.bench.experiment import kept_back
+    from reference_impls.core.data.rows import too_few
 
     stage = method.last
     batch = changes.get("batch_size") or (stage.lab if preset == "lab" else stage.paper).batch_size
-    left = count - kept_back(count)
-    if left < batch:
-        raise click.ClickException(
-            f"--dataset: {count} rows are too few: {count - left} are kept back to be scored, and "
-            f"{left} do not fill a batch of {batch}; give more rows, or a smaller --batch-size"
-        )
+    if problem := too_few(count, batch):
+        raise click.ClickException(f"--dataset: {problem}")
 
 
 def make_folder(output: Path, resume: bool) -> None:

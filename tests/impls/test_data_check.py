@@ -120,8 +120,14 @@ def test_files_that_leave_a_choice_or_are_empty(folder):
 
 def test_rows_that_a_run_leaves_out_are_counted_with_the_reason(folder):
     tie = [{"response": word, "annotations": {"Helpfulness": {"Rating": "4"}}} for word in "ab"]
-    write(folder, pair(rejected="A cup."), pair(chosen=" "), pair(), pair(rejected="A cup. "))
-    result = check_data(str(folder))
+    rows = (
+        pair(rejected="A cup."),
+        pair(chosen=" "),
+        pair(),
+        pair(rejected="A cup. "),
+        pair("b.png"),
+    )
+    result = check_data(str(write(folder, *rows)))
     assert result["dropped"] == {"an answer is empty": 1, "chosen equals rejected": 2}
     assert found(result) == {
         "equal-answers": (2, ["train.jsonl, row 0", "train.jsonl, row 3"]),
@@ -178,7 +184,7 @@ def test_rows_of_another_split(folder):
 
 
 def test_a_split_that_cannot_be_read_is_a_note(folder):
-    write(folder, pair())
+    write(folder, pair(), pair("b.png"))
     (folder / "test.jsonl").touch()
     result = check_data(str(folder))
     assert result["ok"] and result["splits"] == {}
@@ -223,7 +229,7 @@ def test_a_run_says_once_that_first_frames_are_read(folder, capsys):
 
 def test_methods_with_columns_of_their_own(folder):
     write(folder, *({"image": "a.png", "problem": f"{n}?", "solution": n % 2} for n in (0, 1, 1)))
-    result = check_data(str(folder), method="r1_v")
+    result = check_data(str(folder), method="r1_v", batch_size=2)
     assert result["rows"]["kept"] == 3 and list(found(result)) == ["duplicate"]
     assert "no known layout" in found(check_data(str(folder)))["unreadable"][1][0]
 
@@ -253,7 +259,7 @@ def test_a_list_without_rows(folder):
 
 
 def test_letters_that_are_written_as_escapes_are_no_problem(folder):
-    result = check_data(str(write(folder, pair(chosen="\u00e9 \U0001f600"))))
+    result = check_data(str(write(folder, pair(chosen="\u00e9 \U0001f600"), pair(chosen="abc"))))
     assert result["ok"] and result["answers"]["chosen_characters"] == 3
 
 

@@ -33,9 +33,9 @@ from reference_impls.core.data.readers import (
     open_records,
 )
 from reference_impls.core.data.readers.files import SPLITS, splits_of
-from reference_impls.core.data.rows import text
+from reference_impls.core.data.rows import text, too_few
 from reference_impls.core.data.statistics import Digests, PairLengths
-from reference_impls.core.method import Row, load_script
+from reference_impls.core.method import GroupStage, Row, load_script
 
 if TYPE_CHECKING:
     from reference_impls.core.model.lengths import Asked, Lengths
@@ -51,16 +51,20 @@ FILES_REMEMBERED = 1 << 16
 CHUNK = 256
 """Rows whose tokens are counted together."""
 
-PROBLEMS = {
+STOPS = {
     "unreadable": "a run would stop here",
     "image": "an image that cannot be opened; a run would stop here",
     "nothing-left": "no row is left to train on",
+    "too-few": "a run would stop here",
+    "no-tokens": "the model's processor cannot write the row; a run would stop here",
+    "too-long": "more tokens than the model's context; a run would stop here",
+}
+"""Codes of what stops a run, and what they mean."""
+PROBLEMS = STOPS | {
     "equal-answers": "chosen equals rejected; a run leaves the row out",
     "empty-answer": "an answer is empty; a run leaves the row out",
     "duplicate": "images, prompt and answers are those of an earlier row",
     "contradiction": "an earlier row prefers the same answers the other way round",
-    "no-tokens": "the model's processor cannot write the row; a run would stop here",
-    "too-long": "more tokens than the model's context",
     "leak": "images and prompt are those of a row that is trained on",
     "leaked-image": "an image is that of a row that is trained on",
 }
@@ -363,13 +367,18 @@ class Tokens:
 
 @dataclass
 class Pass:
-    """One pass over the rows that a run would train on: what was counted, and what was found."""
+    """One pass over the rows that a run would train on: what was counted, and what was found.
+
+    batch: rows that a step of the run takes. kept, refused: rows as they are, and those that would
+    be there if what stops a run were mended.
+    """
 
     findings: Findings = field(default_factory=Findings)
     known: Known = field(default_factory=Known)
     images: Images = field(default_factory=Images)
     lengths: PairLengths = field(default_factory=PairLengths)
     tokens: Tokens | None = None
+    batch: int = 1
     read: int = 0
     kept: int = 0
     refused: int = 0
@@ -419,6 +428,8 @@ class Pass:
             self.tokens.count()
         if not self.kept:
             self.findings.add("nothing-left", name if self.read else f"{name} holds no rows")
+        elif problem := too_few(self.kept + self.refused, self.batch):
+            self.findings.add("too-few", problem)
         self.known.report_repeats(self.findings)
         apart = abs(self.lengths.auc() - 0.5)
         if self.lengths.pairs >= PAIRS_FOR_BIAS and apart >= BIAS:
@@ -462,14 +473,15 @@ def check(
     others: Mapping[str, Callable[[], Records]] | None = None,
     lengths: Lengths | None = None,
     progress: Callable[[int], None] | None = None,
+    batch: int = 1,
 ) -> dict[str, Any]:
     """Go through the rows that a run would train on, and through other splits of the same data.
 
     others: name -> how that split is opened. progress: called after each record with how many there
-    were. The result can be written as JSON: `ok`, counts, and `findings` with code, severity,
-    count, words and first places.
+    were. batch: rows that a step of the run takes. The result can be written as JSON: `ok`, counts,
+    and `findings` with code, severity, count, words and first places.
     """
-    done = Pass()
+    done = Pass(batch=batch)
     done.tokens = Tokens(lengths, done.findings) if lengths is not None else None
     try:
         for item in records.items():
@@ -520,18 +532,30 @@ def check_data(
     model: str | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    batch_size: int | None = None,
+    answer_length: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """`check` of a folder, a file or a hub id, read as a run of a method reads it.
 
     method: a script's name; None reads pairs. model: a checkpoint whose processor and configuration
-    say how many tokens a row takes, and may take; min_pixels, max_pixels: as in a run. Raises
-    CheckError for a model that cannot be used.
+    say how many tokens a row takes, and may take; the others: as in a run, which has them from the
+    method's paper otherwise; of no method a batch is one row. Raises CheckError for a model that
+    cannot be used.
     """
-    chosen = load_script(method).method if method is not None else None
-    read = chosen.last.read if chosen is not None else None
-    needs = needed(chosen.last, chosen.config()) if chosen is not None else frozenset()
-    lengths = _lengths_of(model, min_pixels, max_pixels) if model is not None else None
+    read = None
+    needs: frozenset[str] = frozenset()
+    batch, room = batch_size or 1, 0
+    if method is not None:
+        chosen = load_script(method).method
+        stage, read = chosen.last, chosen.last.read
+        needs = needed(stage, chosen.config())
+        batch = batch_size or stage.paper.batch_size
+        if isinstance(stage, GroupStage):
+            room = answer_length or stage.paper.max_new_tokens
+    lengths = None
+    if model is not None:
+        lengths = _lengths_of(model, min_pixels, max_pixels, room)
 
     def opened(part: str | None) -> Records:
         return open_records(
@@ -542,8 +566,9 @@ def check_data(
         trained = SPLITS.get(split, split) if split is not None else "train"
         others = [part for part in splits_of(name) if part != trained]
         found = check(
-            opened(split), {part: partial(opened, part) for part in others}, lengths, progress
-        )
+            opened(split), {part: partial(opened, part) for part in others}, lengths, progress,
+            batch,
+        )  # fmt: skip
     except DataError as error:
         findings = Findings()
         findings.add("unreadable", str(error))
@@ -552,11 +577,11 @@ def check_data(
     return found | {"split": split, "limit": limit, "method": method, "model": model}
 
 
-def _lengths_of(model: str, min_pixels: int | None, max_pixels: int | None) -> Lengths:
+def _lengths_of(model: str, min_pixels: int | None, max_pixels: int | None, room: int) -> Lengths:
     from reference_impls.core.model.lengths import lengths_for
     from reference_impls.core.model.load import PixelLimits
 
     try:
-        return lengths_for(model, PixelLimits(min_pixels, max_pixels))
+        return lengths_for(model, PixelLimits(min_pixels, max_pixels), room)
     except (ImportError, OSError, ValueError) as error:
         raise CheckError(f"--model {model}: {' '.join(str(error).split())}") from None

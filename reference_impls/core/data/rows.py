@@ -68,6 +68,27 @@ class LazyRows(Sequence[Row]):
         return self.make(number)
 
 
+KEPT_BACK = 64
+"""Rows of a real dataset that are kept back to be scored, at most."""
+
+
+def kept_back(count: int) -> int:
+    """How many rows of a real dataset are kept back to be scored: the last ones."""
+    return min(KEPT_BACK, max(1, count // 10))
+
+
+def too_few(count: int, batch: int) -> str:
+    """Why a real dataset of `count` rows does not do; empty where those that are not kept back fill
+    a batch."""
+    kept = kept_back(count)
+    if count - kept >= batch:
+        return ""
+    return (
+        f"too few rows: of {count}, {kept} are kept back to be scored, and {count - kept} do not "
+        f"fill a batch of {batch}; give more rows, or a smaller --batch-size"
+    )
+
+
 GAPS = (0.2, 0.4)
 """Bounds between small, middle and large gaps of true score."""
 

@@ -44,10 +44,11 @@ class Taken:
 
 
 class Lengths:
-    """Lengths of rows as one processor writes them. `limit`: the model's context."""
+    """Lengths of rows as one processor writes them. `limit`: the model's context. `room`: tokens
+    that are sampled where a row has no answer."""
 
-    def __init__(self, processor: Any, limit: int | None) -> None:
-        self.processor, self.limit = processor, limit
+    def __init__(self, processor: Any, limit: int | None, room: int = 0) -> None:
+        self.processor, self.limit, self.room = processor, limit, room
         self.encoder = Encoder(processor)
         self.image_tokens = functools.lru_cache(REMEMBERED)(self._image_tokens)
 
@@ -74,7 +75,7 @@ class Lengths:
         answers = iter(self.encoder.answers(asked))
         taken = []
         for row, prompt in zip(rows, prompts, strict=True):
-            longest = max((len(next(answers).ids) for _ in row.answers), default=0)
+            longest = max((len(next(answers).ids) for _ in row.answers), default=self.room)
             images = self.image_tokens(row.sizes) if row.sizes else 0
             together = images + len(prompt.ids) + longest
             margin = JOINTS * (1 + len(row.sizes))
@@ -107,11 +108,11 @@ def without_images(messages: Messages) -> list[Mapping[str, Any]]:
     ]
 
 
-def lengths_for(model: str, limits: PixelLimits = NO_LIMITS) -> Lengths:
+def lengths_for(model: str, limits: PixelLimits = NO_LIMITS, room: int = 0) -> Lengths:
     """Lengths of rows for a checkpoint, of which only processor and configuration are read.
 
     Raises what `load_processor` raises, CannotLoad among it.
     """
     processor = load_processor(model, limits)
     config = AutoConfig.from_pretrained(base_of(model), trust_remote_code=False)
-    return Lengths(processor, context_length(config))
+    return Lengths(processor, context_length(config), room)

@@ -34,6 +34,10 @@ def data() -> None:
 @click.option("--max-pixels", type=Whole(min=1), metavar="N", help="As of a run with --model.")
 @click.option("--method", type=Script(), metavar="METHOD",
               help="Read rows as this method does.  [default: as pairs]")  # fmt: skip
+@click.option("--batch-size", type=Whole(min=1), metavar="N",
+              help="As of a run.  [default: the paper's of --method, or else 1]")  # fmt: skip
+@click.option("--answer-length", type=Whole(min=1), metavar="TOKENS",
+              help="As of a run that samples.  [default: the paper's of --method]")  # fmt: skip
 @click.option("--split", metavar="NAME",
               help="Split to check; others are compared with it.  [default: train]")  # fmt: skip
 @click.option("--image-root", type=Place(path_type=Path), metavar="DIR",
@@ -50,6 +54,8 @@ def check(
     min_pixels: int | None,
     max_pixels: int | None,
     method: str | None,
+    batch_size: int | None,
+    answer_length: int | None,
     split: str | None,
     image_root: Path | None,
     limit: int | None,
@@ -81,7 +87,8 @@ def check(
     try:
         found = check_data(
             path, split=split, image_root=image_root, limit=limit, model=model,
-            min_pixels=min_pixels, max_pixels=max_pixels,
+            min_pixels=min_pixels, max_pixels=max_pixels, batch_size=batch_size,
+            answer_length=answer_length,
             method=known[method.replace("_", "-")] if method else None, progress=Progress(),
         )  # fmt: skip
     except CheckError as error:

@@ -75,23 +75,23 @@ def cut(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    held = dict(pairs)
+    if len(held) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key '{cut(twice)}' stands twice")
+    return held
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
 def json_of(text: str | bytes) -> Any:
     """What a JSON text means. Raises ValueError, in one line, also where an object has a key twice
     (Python would take the last one) or is nested too deeply."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        held = dict(pairs)
-        if len(held) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"the key '{cut(twice)}' stands twice")
-        return held
-
     try:
-        letters = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        return json.loads(letters, object_pairs_hook=once)
-    except UnicodeDecodeError:
-        raise
+        return _DECODER.decode(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
