@@ -455,7 +455,7 @@ def test_a_batch_can_be_pickled():
     again = pickle.loads(pickle.dumps(batch))
     first, second = scorer.score(model, batch), scorer.score(model, again)
     assert all(torch.equal(first.logps[view], second.logps[view]) for view in VIEWS)
-    assert again.numbers == (7, 8, 9)
+    assert again.names == ("row 7", "row 8", "row 9")
 
 
 def test_rows_that_cannot_be_scored_are_named():

@@ -580,22 +580,22 @@ def test_of_several_frames_or_pages_of_any_kind_the_first_is_read(kind):
     assert look(file).frames == 2
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "is EPS, which an"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(99), "is HDF5, which another program"),
-        (b"%PDF-1.4\n", "is not an image"), (b"<!DOCTYPE html>404", "is not an image"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is not an image"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is not an image"), (bytes(99), "is not an image"),
-        (png(np.zeros((0, 0), int), 8, 0), "is not an image"),
-        (png(np.zeros((5, 0), int), 8, 0), "is not an image"),
-        (b"P6\n0 0\n255\n", "is not an image"),
-        (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0))
-         + chunk(b"IDAT", b""), "is too large: "),
-    ],
-    ids=range(11),
-)  # fmt: skip
+NO_PICTURES = [
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "is EPS, which an"),
+    (b"\x89HDF\r\n\x1a\n" + bytes(99), "is HDF5, which another program"),
+    (b"%PDF-1.4\n", "is not an image"), (b"<!DOCTYPE html>404", "is not an image"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is not an image"),
+    (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "is not an image"), (bytes(99), "is not an image"),
+    (png(np.zeros((0, 0), int), 8, 0), "is not an image"),
+    (png(np.zeros((5, 0), int), 8, 0), "is not an image"),
+    (b"P6\n0 0\n255\n", "is not an image"),
+    (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0))
+     + chunk(b"IDAT", b""), "is too large: "),
+]  # fmt: skip
+"""Files that show nothing, and what is said of them."""
+
+
+@pytest.mark.parametrize(("content", "said"), NO_PICTURES, ids=range(len(NO_PICTURES)))
 def test_what_is_in_no_way_a_picture_is_one_line_whatever_it_is_called(tmp_path, content, said):
     (tmp_path / "x.jpg").write_bytes(content)
     lines = []

@@ -281,41 +281,42 @@ def test_a_literal_mark_beside_typed_parts_is_text(folder):
     assert shown(one(folder, record)) == [("user", ["1.png", "What does <image> mean?"])]
 
 
-@pytest.mark.parametrize(
-    ("change", "column", "said"),
-    [
-        ({"question": "<image> and <image>?"}, "question", "stands 2 times, the row has 1 image;"),
-        ({"question": "<image>?", "image": None}, "question", "the row has no image"),
-        ({"question": "<image>?", "image": ["0.png", "1.png"]}, "question", "has 2 images"),
-        ({"question": 3}, "question", "holds a number (3) where text is wanted"),
-        ({"question": None}, "question", "is null"),
-        ({"chosen": 5}, "chosen", "holds a number (5) where text is wanted; write it in quotes"),
-        ({"rejected": None}, "rejected", "is null"),
-        ({"rejected": True}, "rejected", "true or false"),
-        ({"chosen": [{"role": "assistant", "content": "a"}] * 2}, "chosen", "here are 2 turns"),
-        ({"chosen": [{"role": "user", "content": "a"}]}, "chosen", "here the user's"),
-        ({"chosen": [{"role": "assistant", "content": [{"type": "image"}]}]}, "chosen", "an image"),
-        ({"margin": None}, "margin", "is null"),
-        ({"margin": "0.5"}, "margin", "without quotes"),
-        ({"margin": float("nan")}, "margin", "not a finite number"),
-        ({"image": "none.png"}, "image", "there is no file 'none.png'"),
-        ({"image": ["0.png", None]}, "image", "an image is null"),
-        ({"image": 7}, "image", "an image is int"),
-        ({"image": "https://there/0.png"}, "image", "is an address"),
-        ({"image": {"bytes": None, "path": None}}, "image", "neither bytes nor a path"),
-        ({"image": {"bytes": "aGk="}}, "image", "in letters"),
-        ({"image": "data:image/png;base64,aGk="}, "image", "in letters"),
-        ({"image": "iVBORw0KGgo" * 1000}, "image", "in letters"),
-        ({"margin": 10**400}, "margin", "not a finite number"),
-        ({"margin": "x" * 10_000}, "margin", "xxx... is not a number"),
-        ({"image": None, "img": "0.png"}, "img", "is not read; rename it `image`"),
-        ({"image": None, "videos": ["a"]}, "videos", "is not read; rename it `image`"),
-        ({"image": None, "file_name": "0.png"}, "file_name", "is not read; rename it `image`"),
-        ({"question": []}, "question", "a list where text is wanted"),
-        ({"chosen": [{"role": ["assistant"], "content": "a"}]}, "chosen", "the role ['assistant']"),
-        ({"chosen": [{"role": "assistant", "content": "a", "tool_calls": [1]}]}, "chosen", "tools"),
-    ],
-)
+WRONG = [
+    ({"question": "<image> and <image>?"}, "question", "stands 2 times, the row has 1 image;"),
+    ({"question": "<image>?", "image": None}, "question", "the row has no image"),
+    ({"question": "<image>?", "image": ["0.png", "1.png"]}, "question", "has 2 images"),
+    ({"question": 3}, "question", "holds a number (3) where text is wanted"),
+    ({"question": None}, "question", "is null"),
+    ({"chosen": 5}, "chosen", "holds a number (5) where text is wanted; write it in quotes"),
+    ({"rejected": None}, "rejected", "is null"),
+    ({"rejected": True}, "rejected", "true or false"),
+    ({"chosen": [{"role": "assistant", "content": "a"}] * 2}, "chosen", "here are 2 turns"),
+    ({"chosen": [{"role": "user", "content": "a"}]}, "chosen", "here the user's"),
+    ({"chosen": [{"role": "assistant", "content": [{"type": "image"}]}]}, "chosen", "an image"),
+    ({"margin": None}, "margin", "is null"),
+    ({"margin": "0.5"}, "margin", "without quotes"),
+    ({"margin": float("nan")}, "margin", "not a finite number"),
+    ({"image": "none.png"}, "image", "there is no file 'none.png'"),
+    ({"image": ["0.png", None]}, "image", "an image is null"),
+    ({"image": 7}, "image", "an image is int"),
+    ({"image": "https://there/0.png"}, "image", "is an address"),
+    ({"image": {"bytes": None, "path": None}}, "image", "neither bytes nor a path"),
+    ({"image": {"bytes": "aGk="}}, "image", "in letters"),
+    ({"image": "data:image/png;base64,aGk="}, "image", "in letters"),
+    ({"image": "iVBORw0KGgo" * 1000}, "image", "in letters"),
+    ({"margin": 10**400}, "margin", "not a finite number"),
+    ({"margin": "x" * 10_000}, "margin", "xxx... is not a number"),
+    ({"image": None, "img": "0.png"}, "img", "is not read; rename it `image`"),
+    ({"image": None, "videos": ["a"]}, "videos", "is not read; rename it `image`"),
+    ({"image": None, "file_name": "0.png"}, "file_name", "is not read; rename it `image`"),
+    ({"question": []}, "question", "a list where text is wanted"),
+    ({"chosen": [{"role": ["assistant"], "content": "a"}]}, "chosen", "the role ['assistant']"),
+    ({"chosen": [{"role": "assistant", "content": "a", "tool_calls": [1]}]}, "chosen", "tools"),
+]
+"""What one cell of a good row is changed to, the column that is to blame, and what is said."""
+
+
+@pytest.mark.parametrize(("change", "column", "said"), WRONG)
 def test_what_is_wrong_is_said_with_file_row_and_column(change, column, said, folder):
     good = {"image": "0.png", **PAIR}
     found = items(folder, good, {**good, **change}, good)
@@ -331,31 +332,32 @@ def test_what_is_wrong_is_said_with_file_row_and_column(change, column, said, fo
 TYPED = {"images": ["0.png", "1.png"], "chosen": CHOSEN, "rejected": REJECTED}
 
 
-@pytest.mark.parametrize(
-    ("record", "column", "said"),
-    [
-        ({**TYPED, "prompt": []}, "prompt", "there is no turn"),
-        ({**TYPED, "prompt": {"role": "user", "content": "a"}}, "prompt", "holds an object"),
-        ({**TYPED, "prompt": [{"role": "user", "content": [
-            {"type": "image", "index": 1}, {"type": "image", "index": 0}]}]},
-         "prompt", "the index 1 where image 0 comes"),
-        ({**TYPED, "prompt": [{"role": "user", "content": [
-            {"type": "image", "image": "1.png"}, {"type": "image"}]}]},
-         "prompt", "an image of its own"),
-        ({"image": "0.png", "text": "[" * 100_000}, "text", "nested too deeply"),
-        ({"image": "0.png", "text": '{"question": "q", "chosen": "a", "chosen": "b"}'},
-         "text", "the key 'chosen' stands twice"),
-        ({"image": "0.png", "text": '{"question": "\\ud800", "chosen": "a", "rejected": "b"}'},
-         "text", "in `question`: holds half of a character"),
-        ({"image": "0.png", "prompt": "q", "completions": {"response": ["a"], "annotations": []}},
-         "completions", "not all of one length"),
-        ({"image": "0.png", "prompt": "q", "completions": {"response": 1}},
-         "completions", "not all of one length"),
-        ({"image": "0.png", "conversations": [*TURNS, {"from": "gpt", "value": "z"}],
-          "output_1": "a", "output_2": "b", "preference": "output_2"},
-         "preference", "'output_2' is not a number; write 1 or 2"),
-    ],
-)  # fmt: skip
+MISREAD = [
+    ({**TYPED, "prompt": []}, "prompt", "there is no turn"),
+    ({**TYPED, "prompt": {"role": "user", "content": "a"}}, "prompt", "holds an object"),
+    ({**TYPED, "prompt": [{"role": "user", "content": [
+        {"type": "image", "index": 1}, {"type": "image", "index": 0}]}]},
+     "prompt", "the index 1 where image 0 comes"),
+    ({**TYPED, "prompt": [{"role": "user", "content": [
+        {"type": "image", "image": "1.png"}, {"type": "image"}]}]},
+     "prompt", "an image of its own"),
+    ({"image": "0.png", "text": "[" * 100_000}, "text", "nested too deeply"),
+    ({"image": "0.png", "text": '{"question": "q", "chosen": "a", "chosen": "b"}'},
+     "text", "the key 'chosen' stands twice"),
+    ({"image": "0.png", "text": '{"question": "\\ud800", "chosen": "a", "rejected": "b"}'},
+     "text", "in `question`: holds half of a character"),
+    ({"image": "0.png", "prompt": "q", "completions": {"response": ["a"], "annotations": []}},
+     "completions", "not all of one length"),
+    ({"image": "0.png", "prompt": "q", "completions": {"response": 1}},
+     "completions", "not all of one length"),
+    ({"image": "0.png", "conversations": [*TURNS, {"from": "gpt", "value": "z"}],
+      "output_1": "a", "output_2": "b", "preference": "output_2"},
+     "preference", "'output_2' is not a number; write 1 or 2"),
+]  # fmt: skip
+"""Rows of other layouts."""
+
+
+@pytest.mark.parametrize(("record", "column", "said"), MISREAD)
 def test_a_cell_that_would_be_read_otherwise_than_it_was_meant_is_refused(
     record, column, said, folder
 ):
@@ -389,19 +391,20 @@ def test_a_tie_in_any_spelling_is_no_pair(preferred, folder):
     assert text(one(folder, {**record, "preference": "2"})["chosen"]) == "b"
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("[1, %s]", "data.json, row 0: where an object has to be stands '1'"),
-        ('[%s, "x"]', "data.json, row 1: where an object has to be stands"),
-        ("[%s %s]", "data.json, row 1: where a comma has to be stands '{'"),
-        ("[%s,, %s]", "data.json, row 1: where an object has to be stands ','"),
-        ("[%s]\n[%s]", "data.json: more stands behind the end of the list, which has 1 rows"),
-        ("[%s] x", "data.json: more stands behind the end of the list"),
-        ('{"a":' * 100_000, "data.json, row 0: the row is not JSON: it is nested too deeply"),
-        ('{"question": "a", "question": "b"}', "row 0: the row is not JSON: the key 'question'"),
-    ],
-)
+NO_LISTS = [
+    ("[1, %s]", "data.json, row 0: where an object has to be stands '1'"),
+    ('[%s, "x"]', "data.json, row 1: where an object has to be stands"),
+    ("[%s %s]", "data.json, row 1: where a comma has to be stands '{'"),
+    ("[%s,, %s]", "data.json, row 1: where an object has to be stands ','"),
+    ("[%s]\n[%s]", "data.json: more stands behind the end of the list, which has 1 rows"),
+    ("[%s] x", "data.json: more stands behind the end of the list"),
+    ('{"a":' * 100_000, "data.json, row 0: the row is not JSON: it is nested too deeply"),
+    ('{"question": "a", "question": "b"}', "row 0: the row is not JSON: the key 'question'"),
+]
+"""Files of JSON in which something stands where rows should; %s is a good row."""
+
+
+@pytest.mark.parametrize(("content", "said"), NO_LISTS)
 @pytest.mark.parametrize("window", [1 << 20, 7])
 def test_a_list_of_something_else_loses_no_row_in_silence(
     content, said, window, folder, monkeypatch
@@ -437,14 +440,15 @@ def test_rows_that_would_be_missed_beside_those_that_are_read_are_named(name, fo
         open_records(str(folder))
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ('{"image": "0.png", ', "row 1: the row is not JSON"),
-        ("[1, 2]", "row 1: the row is a list; write an object"),
-        ('{"image": "0.png", "chosen": "a", "rejected": "b"}', "row 1, column 'question'"),
-    ],
-)
+NO_ROWS = [
+    ('{"image": "0.png", ', "row 1: the row is not JSON"),
+    ("[1, 2]", "row 1: the row is a list; write an object"),
+    ('{"image": "0.png", "chosen": "a", "rejected": "b"}', "row 1, column 'question'"),
+]
+"""Lines of a file of JSON lines."""
+
+
+@pytest.mark.parametrize(("line", "said"), NO_ROWS)
 def test_a_line_that_is_not_a_row_is_named(line, said, folder):
     good = {"image": "0.png", **PAIR}
     found = items(folder, good, line, good)

@@ -50,6 +50,11 @@ def images_of(row: Row, column: str = "images") -> list[Image.Image]:
     return list(row.get(column) or ())
 
 
+def name_of(row: Row, number: int) -> str:
+    """What a message calls a row: its place in its file, if it came from one."""
+    return str(row.get("place", f"row {number}"))
+
+
 @dataclass(frozen=True)
 class LazyRows(Sequence[Row]):
     """`length` rows that are made by their number when they are asked for, and not kept."""

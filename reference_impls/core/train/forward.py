@@ -38,6 +38,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from reference_impls.core.data.rows import name_of
 from reference_impls.core.method import Answer, Row, View, Views, resolve_views
 from reference_impls.core.model.encode import (
     Encoder,
@@ -262,26 +263,27 @@ class Scorer:
     # --- batches ---------------------------------------------------------------------------------
 
     def collate(self, rows: Sequence[Row], numbers: Sequence[int] | None = None) -> ViewBatch:
-        """A batch of rows; `numbers` are theirs in the data set.
+        """A batch of rows; `numbers` are theirs among those that are trained on.
 
         Raises ValueError for a row that lacks a column, EncodingError for one that cannot become
         tokens: the text names the row."""
         numbers = range(len(rows)) if numbers is None else numbers
-        for number, row in zip(numbers, rows, strict=True):
+        names = [name_of(row, number) for row, number in zip(rows, numbers, strict=True)]
+        for name, row in zip(names, rows, strict=True):
             for view in self.views:
                 missing = [column for column in view.columns if column not in row]
                 if missing:
-                    raise ValueError(f"row {number}: the view '{view.name}' needs {missing[0]!r}")
+                    raise ValueError(f"{name}: the view '{view.name}' needs {missing[0]!r}")
         try:
             prompts, answers = self._encoded(rows)
         except ValueError:
             # One by one, to say which row it is.
-            for number, row in zip(numbers, rows, strict=True):
+            for name, row in zip(names, rows, strict=True):
                 for view in self.views:
                     try:
                         self._encoded([row], (view,))
                     except ValueError as problem:
-                        where = f"row {number}, view '{view.name}'"
+                        where = f"{name}, view '{view.name}'"
                         raise type(problem)(f"{where}: {problem}") from problem
             raise
         keys = {
@@ -291,7 +293,7 @@ class Scorer:
             ]
             for name in prompts
         }
-        batch = view_batch(self.views, prompts, answers, keys, list(numbers))
+        batch = view_batch(self.views, prompts, answers, keys, names)
         if not self.wanted:
             return batch
         return dataclasses.replace(batch, shared=self._lay_out(batch, "shared", {}))
@@ -334,7 +336,7 @@ class Scorer:
             name = view.name
             alone = view_batch(
                 (view,), {name: batch.prompts[name]}, {name: batch.answers[name]},
-                {name: batch.keys[name]}, batch.numbers,
+                {name: batch.keys[name]}, batch.names,
             )  # fmt: skip
             device = batch.masks[name].device
             given = self._arguments(None, self._lay_out(alone, "plain", {}), device)
@@ -675,7 +677,7 @@ def check_fits(inner: Any, batch: ViewBatch) -> None:
             inner.config,
             batch.prompts[name],
             [len(answer.ids) for answer in batch.answers[name]],
-            [f"row {number}, view '{name}'" for number in batch.numbers],
+            [f"{row}, view '{name}'" for row in batch.names],
         )
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
-from reference_impls.core.data.rows import said
+from reference_impls.core.data.rows import name_of, said
 from reference_impls.core.method import GroupStage, Row, View
 from reference_impls.core.model.encode import Encoder, check_room, context_length
 from reference_impls.core.model.policy import Policy
@@ -167,7 +167,7 @@ class GroupTrainer(common.Checkpoints):
         draws += self.accelerator.process_index
         asked = self.scorer.encoder.prompts([(row["prompt"], row["images"]) for row in rows])
         room = [self.settings.max_new_tokens] * len(rows)
-        check_room(model.config, asked, room, [f"row {number}" for number in prompts])
+        check_room(model.config, asked, room, list(map(name_of, rows, prompts)))
         answers = self._answers(model, repeated, draws)
         sampled = time.perf_counter() - began
         truths = [str(row.get("answer", "")) for row in repeated]

@@ -45,7 +45,7 @@ class ViewBatch:
 
     answers: by view, one per row. masks: by view (B, T), 1 on answer tokens, T the longest answer
     of the view. targets: (N,) ids of all answer tokens in the order of views, rows, tokens. keys:
-    by view, for each row a digest of prompt, images and answer. numbers: of the rows, for messages.
+    by view, for each row a digest of prompt, images and answer. names: of the rows, for messages.
     """
 
     views: tuple[View, ...]
@@ -54,11 +54,11 @@ class ViewBatch:
     masks: dict[str, Tensor]
     targets: Tensor
     keys: dict[str, list[str]]
-    numbers: tuple[int, ...]
+    names: tuple[str, ...]
     shared: Sequences | None = None
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.names)
 
     def to(self, device: torch.device | str) -> ViewBatch:
         """The same with its masks on a device; what the model reads is moved when it is scored."""
@@ -70,7 +70,7 @@ class ViewBatch:
         answers = {name: [each[row] for row in rows] for name, each in self.answers.items()}
         prompts = {name: [each[row] for row in rows] for name, each in self.prompts.items()}
         keys = {name: [each[row] for row in rows] for name, each in self.keys.items()}
-        return view_batch(self.views, prompts, answers, keys, [self.numbers[row] for row in rows])
+        return view_batch(self.views, prompts, answers, keys, [self.names[row] for row in rows])
 
 
 def view_batch(
@@ -78,14 +78,14 @@ def view_batch(
     prompts: dict[str, list[Prompt]],
     answers: dict[str, list[Answer]],
     keys: dict[str, list[str]],
-    numbers: Sequence[int],
+    names: Sequence[str],
 ) -> ViewBatch:
     masks = {}
     for name, given in answers.items():
         lengths = torch.tensor([len(answer.ids) for answer in given])
         masks[name] = (torch.arange(int(lengths.max())) < lengths[:, None]).float()
     targets = [number for view in views for each in answers[view.name] for number in each.ids]
-    return ViewBatch(views, prompts, answers, masks, torch.tensor(targets), keys, tuple(numbers))
+    return ViewBatch(views, prompts, answers, masks, torch.tensor(targets), keys, tuple(names))
 
 
 @dataclass
@@ -112,7 +112,7 @@ def _groups(batch: ViewBatch, layout: LayoutName, pixels: Mapping[str, Tensor]) 
         for row, prompt in enumerate(batch.prompts[view.name]):
             ids = batch.answers[view.name][row].ids
             if not ids:
-                raise ValueError(f"row {batch.numbers[row]}: the answer of '{view.name}' is empty")
+                raise ValueError(f"{batch.names[row]}: the answer of '{view.name}' is empty")
             own = replaced is not None
             picture: Any = (view.name, row) if own else prompt.images
             group = None if own or layout == "plain" else open_groups.get(prompt.key)

@@ -44,7 +44,7 @@ class StoredReference:
                 kept, length = self.logps.get(key), len(batch.answers[name][row].ids)
                 if kept is None or len(kept) != length:
                     raise StoredReferenceError(
-                        f"row {batch.numbers[row]}, view '{name}': the reference has not scored "
+                        f"{batch.names[row]}, view '{name}': the reference has not scored "
                         "this answer to this prompt about these images"
                     )
                 values[row, :length] = kept

@@ -93,6 +93,7 @@ class Records:
     read: Read | None = None
     needs: frozenset[str] = frozenset()
     layouts: tuple[Layout, ...] = ()
+    _margin: bool | None = None
     _layout: dict[int, Layout] = field(default_factory=dict)
 
     def items(self, whole: bool = True) -> Iterator[Item]:
@@ -134,12 +135,24 @@ class Records:
                         f"the method needs {' and '.join(missing)}, and the row has "
                         f"{listed(made)}; choose another method or other data",
                     )
+                self._same_columns(made)
             return Item(place, tuple(rows))
         except Dropped as dropped:
             return Item(place, dropped=str(dropped))
         except CellError as error:
             where = replace(place, column=error.column)
             return Item(where, problem=f"{where}: {error}")
+
+    def _same_columns(self, made: Row) -> None:
+        """Refuse a margin that only some rows have: a loss needs it of all or of none."""
+        has = "margin" in made
+        if self._margin is None:
+            self._margin = has
+        if has != self._margin:
+            first = "no margin" if has else "a margin"
+            raise CellError(
+                "margin", f"the first row has {first}; write one in every row, or in none"
+            )
 
     def _layout_for(self, table: int, record: Record) -> Layout | None:
         if self.read is not None:
@@ -274,7 +287,8 @@ def open_records(
 
 @dataclass
 class Rows(Sequence[Row]):
-    """Rows by number; a row's images are opened when it is asked for, and are not kept.
+    """Rows by number; a row's images are opened when it is asked for, and are not kept. Its column
+    `place` says where it stands.
 
     dropped: how many records make no example, by reason. digest: names the content, images by their
     paths alone.
@@ -301,7 +315,7 @@ class Rows(Sequence[Row]):
         item = self.records.item(table, self.records.tables[table][row], place)
         if item.problem:
             raise DataError(item.problem)
-        return opened(item.rows[self._parts[number]])
+        return {**opened(item.rows[self._parts[number]]), "place": str(place)}
 
     def read_through(self) -> None:
         """Go through the data once. Raises DataError at the first problem, and where no row is
