@@ -246,6 +246,16 @@ def test_numbers_and_other_texts_stay_as_they_are(value):
     assert harmless(text) == text
 
 
+@pytest.mark.parametrize("format_", ["table", "md", "csv"])
+def test_lists_are_joined_and_no_text_is_changed(capsys, format_):
+    from mmalign.cli import output
+
+    rows = [{"kind": "x", "says": "one; two", "terms": ["a", "b"]}]
+    output.write_columns(rows, ("says", "terms"), format_)
+    shown = capsys.readouterr().out
+    assert "one; two" in shown and ("a; b" if format_ == "csv" else "a, b") in shown
+
+
 def test_nothing_in_a_table_or_note_drives_a_terminal(monkeypatch, capsys):
     from mmalign.cli import output
 

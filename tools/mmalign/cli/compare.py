@@ -58,7 +58,7 @@ def compare(ctx: click.Context, ids: tuple[str, ...], format_: str, as_json: boo
 def side_by_side(cards: Sequence[Row]) -> Iterator[list[str]]:
     """Lines of the comparison: field, then one text per card."""
     for field in FIELDS:
-        texts = [cell(output.lookup(card, field)).replace("; ", ", ") for card in cards]
+        texts = [cell(output.lookup(card, field), ", ") for card in cards]
         if any(texts):
             yield [field.replace("paper.", "").replace("_", " ").replace(".", " "), *texts]
     for name in _names(cards, "hyperparameters", ("name",)):

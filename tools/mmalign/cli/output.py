@@ -159,7 +159,7 @@ def write_columns(
         write_objects(picked, format_)
         return
     joint = "; " if format_ == "csv" else ", "
-    body = [[cell(lookup(row, c)).replace("; ", joint) for c in columns] for row in rows]
+    body = [[cell(lookup(row, c), joint) for c in columns] for row in rows]
     if not heads:
         heads = columns if format_ == "csv" else [path.rpartition(".")[2] for path in columns]
     write_cells(list(heads), body, format_)

@@ -70,7 +70,7 @@ def facts(card: Json) -> list[tuple[str, str]]:
         if card["kind"] == "paper" and name in _OF_PAPER:
             continue
         if value not in (None, [], ""):
-            found.append((name.replace("_", " "), cell(value).replace("; ", ", ")))
+            found.append((name.replace("_", " "), cell(value, ", ")))
     return found
 
 

@@ -65,14 +65,14 @@ def _flatten(row: Row, prefix: str = "") -> Iterator[tuple[str, str]]:
             yield prefix + key, cell(value)
 
 
-def cell(value: object) -> str:
+def cell(value: object, joint: str = "; ") -> str:
     """A value as one cell: lists joined, nothing as an empty text."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
-        return "; ".join(map(cell, value))
+        return joint.join(cell(each, joint) for each in value)
     if isinstance(value, Mapping):
         said = value.get("text") or value.get("name") or value.get("id")
         return str(said or ", ".join(f"{key} {_short(each)}" for key, each in value.items()))
