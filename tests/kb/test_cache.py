@@ -181,6 +181,13 @@ def test_another_form_is_made_again(tree, settled, made, spoil, checksum):
     assert len(made) == 2
 
 
+def test_what_is_kept_is_read_up_to_a_limit(tree, settled, made):
+    open_(tree.root)
+    os.truncate(kept(tree.root), cache.LARGEST + 1)  # takes no room on the disk
+    assert title(tree.root) == "Blue Kite"
+    assert len(made) == 2 and kept(tree.root).stat().st_size < 10**6
+
+
 def test_what_the_reader_does_not_read_is_no_error(tree, settled, made):
     (tree.root / "papers" / "sub").mkdir()
     tree.write("papers/sub/blue-kite.yaml", tree.read(BLUE))

@@ -24,6 +24,8 @@ from mmalign.records.root import PACKAGE
 
 SETTLED = 2.0
 """Seconds within which two changes of a file may look like one: ticks of a file system's clock."""
+LARGEST = 1_000_000_000
+"""Bytes of what is read back; ten thousand records take a tenth of it."""
 PARTS = ("", "records", "ask")
 """Folders of the package that have a part in what is kept; everything above them only shows it."""
 
@@ -86,7 +88,10 @@ def get(root: str, wanted: Stamp) -> dict[str, bytes] | None:
     """Key -> JSON of what is kept under this stamp, or None if there is no such thing."""
     path = path_of(root)
     try:
-        if path is None or not stat.S_ISREG(os.stat(path).st_mode):
+        found = None if path is None else os.stat(path)
+        if path is None or found is None or not stat.S_ISREG(found.st_mode):
+            return None
+        if found.st_size > LARGEST:
             return None
         with open(path, "rb") as stream:
             checksum, _, content = stream.read().partition(b"\n")
