@@ -239,6 +239,7 @@ def test_a_file_that_ends_too_early_is_an_error(tmp_path, kind, said):
         ({"bytes": None, "path": None}, "there is no image; give a path, or leave the column empty "
          "in text rows"),
         (b"", "the image is empty; leave the row out"),
+        ({"bytes": b"", "path": "text.png"}, "the image is empty; leave the row out"),
         (7, "an image is a path or the bytes of a file, not int"),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ from reference_impls.core.data.readers import (
     open_records,
     read_rows,
 )
-from reference_impls.core.data.readers.files import split_of
+from reference_impls.core.data.readers.files import split_of, splits_of
 from reference_impls.core.method import load_script
 
 CHOSEN, REJECTED = "A cup.", "A cat."
@@ -701,6 +701,125 @@ def test_a_webdataset_is_a_picture_and_its_object_under_one_key(folder, cache):
     rows.read_through()
     assert [row["images"][0].getpixel((0, 0))[0] for row in rows] == [60, 180]
     assert text(rows[1]["chosen"]) == CHOSEN
+
+
+CARD = """---
+license: mit
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: [one.parquet, "more/*.parquet"]
+  - split: held
+    path: two.parquet
+---
+# Pairs
+"""
+
+
+def test_the_card_of_a_data_set_says_which_files_are_which_split(tmp_path, cache):
+    (tmp_path / "more").mkdir()
+    for name in ("one", "two", "more/three", "notes"):
+        parquet(tmp_path / f"{name}.parquet", [{**PAIR, "question": name}])
+    (tmp_path / "README.md").write_text(CARD)
+    assert questions(tmp_path) == ["one", "more/three"]
+    assert questions(tmp_path, split="held") == ["two"]
+    assert splits_of(str(tmp_path)) == ["held", "train"]
+    with pytest.raises(DataError, match=r"--split dev: .* holds held, train"):
+        open_records(str(tmp_path), split="dev")
+    for files in ('"one.parquet"', '["one.parquet"]'):
+        (tmp_path / "README.md").write_text(f"---\nconfigs:\n- data_files: {files}\n---\n")
+        assert questions(tmp_path) == ["one"]
+    (tmp_path / "README.md").write_text("# Pairs\n\nThey stand in parquet files.\n")
+    assert len(questions(tmp_path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("configs", "said"),
+    [
+        ("[{config_name: a, data_files: x.jsonl}, {config_name: b, data_files: y.jsonl}]",
+         "README.md lists the configurations a, b; give the folder or the file of one"),
+        ("[{data_files: gone-*.jsonl}]", "README.md lists gone-*.jsonl, and there is no such file"),
+        ("[{data_files: 'hf://other/x.jsonl'}]", "and there is no such file"),
+        ("[{data_files: /etc/x.jsonl}]", "and there is no such file"),
+        ("[{data_files: x.csv}]", "README.md lists x.csv, which is none of the kinds"),
+        ("[{data_files: x", "README.md: its head is not YAML: "),
+    ],
+)  # fmt: skip
+def test_a_card_that_leaves_a_choice_or_lists_what_is_not_there_is_refused(configs, said, tmp_path):
+    for name in ("x", "y"):
+        written(tmp_path / f"{name}.jsonl", {**PAIR, "question": name})
+    (tmp_path / "x.csv").touch()
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {configs}\n---\n")
+    with pytest.raises(DataError) as error:
+        open_records(str(tmp_path))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_of_several_configurations_the_default_one_is_read(tmp_path):
+    for name in ("x", "y"):
+        written(tmp_path / "in" / f"{name}.jsonl", {**PAIR, "question": name})
+    for mark in ("config_name: default", "config_name: b, default: true"):
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- {config_name: a, data_files: in/x.jsonl}\n"
+            f"- {{{mark}, data_dir: in, data_files: y.jsonl}}\n---\n"
+        )
+        assert questions(tmp_path) == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"chosen": 5}, "its column 'chosen' holds numbers, and that of a-0.parquet text"),
+        ({"extra": 5}, "its column 'extra' holds numbers, and that of a-0.parquet is not there"),
+        ({"image": b"x"}, "its column 'image' holds bytes, and that of a-0.parquet an object"),
+    ],
+)
+def test_parquet_files_of_unlike_columns_are_not_made_alike(change, said, folder):
+    cell = {"bytes": (folder / "1.png").read_bytes(), "path": None}
+    (folder / "data").mkdir()
+    parquet(folder / "data" / "a-0.parquet", [{"image": cell, **PAIR}])
+    parquet(folder / "data" / "a-1.parquet", [{"image": cell, **PAIR, **change}])
+    with pytest.raises(DataError) as error:
+        open_records(str(folder / "data"))
+    assert str(error.value).startswith(f"a-1.parquet: {said}; write all files alike")
+
+
+def test_large_texts_dictionaries_nulls_and_empty_files_are_read(folder, cache):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    cell = pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())])
+    text_ = pa.large_string()
+    schema = pa.schema([("image", cell), *((name, text_) for name in PAIR)])
+    held = {"bytes": (folder / "1.png").read_bytes(), "path": None}
+    table = pa.Table.from_pylist([{"image": held, **PAIR}, {"image": None, **PAIR}], schema)
+    (folder / "data").mkdir()
+    pq.write_table(table, folder / "data" / "a-0.parquet")
+    pq.write_table(table.slice(0, 0), folder / "data" / "a-1.parquet")
+    small = table.set_column(2, "chosen", table["chosen"].dictionary_encode())
+    small = small.set_column(0, "image", pa.nulls(2))
+    for files, images in ((folder / "data", [1, 0]),
+                          (parquet_of(folder / "b.parquet", small), [0, 0])):  # fmt: skip
+        rows = Rows(open_records(str(files)))
+        rows.read_through()
+        assert [len(row["images"]) for row in rows] == images
+        assert text(rows[1]["chosen"]) == CHOSEN and rows[1]["place"].endswith("row 1")
+
+
+def parquet_of(path: Path, table) -> Path:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["data.jsonl.gz", "data.zip"])
+def test_packed_files_are_to_be_unpacked(name, tmp_path):
+    (tmp_path / name).write_bytes(b"x")
+    for path in (tmp_path, tmp_path / name):
+        with pytest.raises(DataError, match="; unpack "):
+            open_records(str(path))
 
 
 def test_a_cut_parquet_file_is_named(folder):

@@ -196,7 +196,8 @@ def content_of(source: Any, root: Path | str = ".") -> bytes | Image.Image:
     Raises ImageProblem where there is no such file or no picture at all.
     """
     if isinstance(source, dict):
-        source = source.get("bytes") or source.get("path")
+        held = source.get("bytes")
+        source = source.get("path") if held is None else held
     if isinstance(source, (bytes, bytearray, Image.Image)):
         if not isinstance(source, Image.Image) and not source:
             raise ImageProblem("the image is empty; leave the row out")

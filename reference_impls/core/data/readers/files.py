@@ -8,12 +8,15 @@ each.
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+import yaml
 
 from reference_impls.core.data.readers.cells import (
     CellError,
@@ -29,6 +32,7 @@ KINDS = {
 NOT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 META = "meta.json"
+CARD = "README.md"
 SPLITS = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test",
     "evaluation": "test", "validation": "validation", "valid": "validation", "val": "validation",
@@ -317,15 +321,17 @@ def chosen_files(folder: Path, split: str | None) -> list[Path]:
 
     Without `split` those named train, or all where none is named. Raises DataError where that
     leaves a choice."""
-    files = data_files(folder)
+    by_split, told = files_by_split(folder)
+    files = [file for each in by_split.values() for file in each]
     if not files:
-        raise DataError(f"{folder} holds no file of the kinds {', '.join(KINDS)}")
-    by_split: dict[str, list[Path]] = {}
-    for file in files:
-        by_split.setdefault(split_of(file.relative_to(folder)), []).append(file)
+        packed = [file for file in folder.rglob("*") if file.suffix.lower() in PACKED]
+        raise DataError(
+            f"{folder} holds no file of the kinds {', '.join(KINDS)}"
+            + (f"; unpack {_shown(min(packed), folder)}" if packed else "")
+        )
     named = sorted(set(by_split) - {""})
     if split is not None:
-        wanted = by_split.get(SPLITS.get(split, split), [])
+        wanted = by_split.get(split) or by_split.get(SPLITS.get(split, split), [])
         words = [file for file in files if split in re.split(r"[^\w]+|_", _shown(file, folder))]
         files = wanted or words
         if not files:
@@ -346,7 +352,78 @@ def chosen_files(folder: Path, split: str | None) -> list[Path]:
             f"{folder} holds files of the kinds {' and '.join(kinds)} ({shown}"
             f"{', ...' if len(files) > 4 else ''}); give one file, or choose with --split"
         )
-    _refuse_unread(folder, files)
+    if not told:
+        _refuse_unread(folder, files)
+    return files
+
+
+def files_by_split(folder: Path) -> tuple[dict[str, list[Path]], bool]:
+    """Data files of a folder by the split that they belong to ("" for none), and whether its card
+    says so; else their names do. Raises DataError for a card that leaves a choice."""
+    listed = listed_files(folder)
+    if listed is not None:
+        return listed, True
+    by_split: dict[str, list[Path]] = {}
+    for file in data_files(folder):
+        by_split.setdefault(split_of(file.relative_to(folder)), []).append(file)
+    return by_split, False
+
+
+def listed_files(folder: Path) -> dict[str, list[Path]] | None:
+    """What the card of a data set says: split -> its files; None where it names no files.
+
+    As `datasets` reads `configs` in the YAML at the card's head: one configuration, or of several
+    the one that is marked as default or called so; `data_files` is a pattern, a list of them (the
+    split train), or a list of objects with `split` and `path`. Raises DataError."""
+    try:
+        head = (folder / CARD).read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return None
+    found = re.match(r"---[ \t]*\r?\n(.*?)^---", head, re.DOTALL | re.MULTILINE)
+    try:
+        held = yaml.safe_load(found[1]) if found else None
+    except yaml.YAMLError as error:
+        raise DataError(f"{folder / CARD}: its head is not YAML: {_line(error)}") from None
+    given = held.get("configs") if isinstance(held, dict) else None
+    configs = [each for each in given or () if isinstance(each, dict)]
+    if not any(each.get("data_files") for each in configs):
+        return None
+    default = [each for each in configs if each.get("default")]
+    default = default or [each for each in configs if each.get("config_name") == "default"]
+    if len(configs) > 1 and not default:
+        names = ", ".join(str(each.get("config_name")) for each in configs)
+        raise DataError(
+            f"{folder}: {CARD} lists the configurations {names}; give the folder or the file of one"
+        )
+    config = (default or configs)[0]
+    files = config.get("data_files") or []
+    parts = [files] if isinstance(files, str) else list(files)
+    made: dict[str, list[Path]] = {}
+    for part in parts:
+        split, patterns = "train", part
+        if isinstance(part, dict):
+            split, patterns = str(part.get("split", "train")), part.get("path")
+        for pattern in [patterns] if isinstance(patterns, str) else list(patterns or ()):
+            made.setdefault(split, []).extend(_matching(folder, config, str(pattern)))
+    return made
+
+
+def _matching(folder: Path, config: Mapping[str, Any], pattern: str) -> list[Path]:
+    """Files that a pattern of a card names. Raises DataError where there are none, and for files of
+    a kind that is not read."""
+    below = folder / str(config.get("data_dir") or "")
+    try:
+        files = sorted(file for file in below.glob(pattern) if file.is_file())
+    except (ValueError, NotImplementedError):  # an absolute path, or an address
+        files = []
+    if not files:
+        raise DataError(f"{folder}: {CARD} lists {pattern}, and there is no such file")
+    for file in files:
+        if file.suffix.lower() not in KINDS:
+            raise DataError(
+                f"{folder}: {CARD} lists {_shown(file, folder)}, which is none of the kinds "
+                f"{', '.join(KINDS)}; write it as JSON lines"
+            )
     return files
 
 
@@ -368,7 +445,7 @@ def _refuse_unread(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _shown(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).as_posix()
+    return Path(os.path.relpath(file, folder)).as_posix()
 
 
 def splits_of(name: str) -> list[str]:
@@ -387,7 +464,7 @@ def splits_of(name: str) -> list[str]:
         except (ValueError, LookupError, TypeError, OSError) as error:
             raise DataError(f"{path}: dataset_dict.json lists no splits: {_line(error)}") from None
     if path.is_dir():
-        return sorted({split_of(file.relative_to(path)) for file in data_files(path)} - {""})
+        return sorted(set(files_by_split(path)[0]) - {""})
     from datasets.inspect import get_dataset_split_names
 
     repo, _, configuration = name.partition(":")
@@ -412,7 +489,10 @@ def tables_of(
         return [saved_table(path, split, roots or (path,))], path
     if path.is_file():
         if path.suffix.lower() not in KINDS:
-            raise DataError(f"{path}: '{path.suffix}' is none of the kinds {', '.join(KINDS)}")
+            raise DataError(
+                f"{path}: '{path.suffix}' is none of the kinds {', '.join(KINDS)}"
+                + ("; unpack it" if path.suffix.lower() in PACKED else "")
+            )
         if split is not None:
             raise DataError(f"--split {split}: {path} is one file; give its folder to choose")
         files, folder = [path], path.parent
@@ -515,18 +595,72 @@ def loaded_table(kind: str, files: list[Path], folder: Path, roots: tuple[Path, 
     if kind == "parquet":
         import pyarrow.parquet as pq
 
+        first: dict[str, str] = {}
         for file, name in zip(files, shown, strict=True):
             try:
-                rows = pq.read_metadata(file).num_rows
+                held = pq.read_metadata(file)
+                columns = leaves(held.schema.to_arrow_schema())
             except (OSError, ValueError) as error:
                 raise DataError(f"{name} is not a whole parquet file: {_line(error)}") from None
-            if not rows:
-                raise DataError(f"{name} holds no rows")
-            counts.append((name, rows))
+            first = first or columns
+            _refuse_other_columns(name, columns, shown[0], first)
+            counts.append((name, held.num_rows))
+        # An empty file among others is left out: `datasets` cannot read one.
+        files = [file for file, (_, rows) in zip(files, counts, strict=True) if rows]
+        counts = [(name, rows) for name, rows in counts if rows]
+        if not files:
+            raise DataError(f"{shown[0]} holds no rows")
     builder = "webdataset" if kind == "tar" else kind
     name = shown[0] if len(shown) == 1 else folder.name or str(folder)
     data = _loaded(name, builder, data_files=[str(file) for file in files], split="train")
     return ArrowTable(data, name, roots, counts, shards=kind == "tar")
+
+
+def leaves(schema: Any) -> dict[str, str]:
+    """The columns of a file and the fields inside them, each with what it holds: text, a number,
+    true or false, bytes, null, or the name of its type."""
+    import pyarrow.types as kinds
+
+    found: dict[str, str] = {}
+
+    def look(name: str, kind: Any) -> None:
+        if kinds.is_dictionary(kind):
+            kind = kind.value_type
+        if kinds.is_struct(kind):
+            found[name] = "an object"
+            for part in kind:
+                look(f"{name}.{part.name}", part.type)
+        elif kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+            found[name] = "a list"
+            look(f"{name}[]", kind.value_type)
+        elif kinds.is_string(kind) or kinds.is_large_string(kind):
+            found[name] = "text"
+        elif kinds.is_integer(kind) or kinds.is_floating(kind):
+            found[name] = "numbers"
+        elif kinds.is_binary(kind) or kinds.is_large_binary(kind):
+            found[name] = "bytes"
+        else:
+            found[name] = str(kind)
+
+    for column in schema:
+        look(column.name, column.type)
+    return found
+
+
+def _refuse_other_columns(
+    name: str, columns: Mapping[str, str], first: str, wanted: Mapping[str, str]
+) -> None:
+    """Raises DataError for a file of other columns than the first one: `datasets` would write the
+    numbers of one as text, because the other has text."""
+    for column in dict.fromkeys((*wanted, *columns)):
+        one, other = columns.get(column), wanted.get(column)
+        top = column.partition(".")[0].partition("[")[0]
+        if one == other or (None in (one, other) and column != top) or "null" in (one, other):
+            continue
+        raise DataError(
+            f"{name}: its column '{column}' holds {one or 'nothing'}, and that of {first} "
+            f"{other or 'is not there'}; write all files alike, or give one of them"
+        )
 
 
 def saved_table(path: Path, split: str | None, roots: tuple[Path, ...]) -> Table:
@@ -565,10 +699,12 @@ def _loaded(shown: str, *given: Any, **options: Any) -> Any:
     try:
         return load_dataset(*given, **options)
     except Exception as error:  # of many kinds, by builder and by hub
-        raise DataError(
-            f"{shown} cannot be read: {_line(error)} (a data set that is on disk is given by its "
-            "folder or file)"
-        ) from None
+        hint = (
+            ""
+            if "data_files" in options
+            else (" (a data set that is on disk is given by its folder or file)")
+        )
+        raise DataError(f"{shown} cannot be read: {_line(error)}{hint}") from None
 
 
 def _line(error: BaseException) -> str:
