@@ -19,6 +19,7 @@ from PIL import Image
 
 from mmalign.cli import cli
 from mmalign.cli import data as command
+from reference_impls.core.command_line import run
 from reference_impls.core.data import check as module
 from reference_impls.core.data.check import NOTES, PROBLEMS, check, check_data
 from reference_impls.core.data.images import look
@@ -441,12 +442,30 @@ def test_rows_that_are_too_long_for_a_model(folder, tiny_base):
     result = check_data(str(folder), model=tiny_base)
     tokens = result["tokens"]
     assert tokens["rows"] == 3 and tokens["over"] == 1 and tokens["row"]["most"] > tokens["context"]
-    assert tokens["images"] == {"least": 0, "mean": 1.0, "most": 2}
+    assert tokens["images"] == {"least": 0, "mean": 42.7, "most": 64}
     count, (place,) = found(result)["too-long"]
     assert count == 1
     assert re.fullmatch(
         rf"train.jsonl, row 1: {tokens['row']['most']} tokens, \d+ of them images", place
     )
+
+
+def test_what_a_method_samples_needs_room_as_well(folder, tiny_base, capsys):
+    """The same bound as that of the run, to the token."""
+    rows = [{"image": "a.png", "problem": f"{n}?", "solution": n} for n in range(3)]
+    write(folder, *rows)
+    options = {"method": "r1_v", "model": tiny_base, "batch_size": 1}
+    tokens = check_data(str(folder), **options, answer_length=1)["tokens"]
+    room = tokens["context"] - tokens["row"]["most"] + 1
+    for length, stops in ((room, False), (room + 1, True)):
+        codes = found(check_data(str(folder), **options, answer_length=length))
+        assert ("too-long" in codes) == stops
+    status = run("r1-v", [
+        "--model", tiny_base, "--dataset", str(folder), "--batch-size", "1", "--steps", "1",
+        "--answer-length", str(room + 1), "--no-baselines", "--output", str(folder / "out"),
+    ])  # fmt: skip
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert status == 1 and "are more than the 1024 that the model reads" in said
 
 
 # --- the command ---------------------------------------------------------------------------------

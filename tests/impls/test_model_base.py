@@ -10,6 +10,7 @@ from PIL import Image
 
 from reference_impls.core.model import base
 from reference_impls.core.model.encode import Encoder
+from reference_impls.core.model.load import load_processor
 from reference_impls.core.worlds.protocol import IMAGE, Lesson, Page, Reply, Turn, conversation
 from reference_impls.core.worlds.scenes import WORLD, build, lessons, text
 
@@ -126,3 +127,17 @@ def test_the_first_steps_of_the_shipped_bases_come_out_again():
         model, processor, build.SIZE, build.seeing, build.SEEING, seed=build.EYES, stop_after=2
     )
     assert tuple(again) == pytest.approx(first[1], rel=1e-3)
+
+
+def test_pictures_of_any_size_are_brought_to_the_one_that_a_base_takes(small, tmp_path):
+    """One of the base's own size stays what it is, pixel by pixel."""
+    _, processor = small
+    processor.save_pretrained(tmp_path)
+    small[0].save_pretrained(tmp_path)
+    images = load_processor(str(tmp_path)).image_processor
+    for size in ((56, 48), (1, 1), (640, 480)):
+        assert images(Image.new("RGB", size))["pixel_values"][0].shape == (3, 64, 64)
+    own = Image.fromarray(pages()[0].images[0])
+    assert own.size == (64, 64)
+    drawn = processor.image_processor(own)["pixel_values"][0]
+    assert np.array_equal(images(own)["pixel_values"][0], drawn)

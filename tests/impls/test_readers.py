@@ -217,9 +217,25 @@ def test_a_video_is_ten_of_its_frames_in_the_order_of_their_names(folder):
     row = one(folder, record)
     assert [picture.open().getpixel((0, 0))[0] for picture in row["images"]] == [*range(0, 19, 2)]
     assert [part["type"] for part in row["prompt"][0]["content"]] == ["image"] * 10 + ["text"]
-    Image.new("RGB", (4, 4)).save(folder / "clip.mp4", "PNG")
-    (item,) = items(folder, {**record, "video": "clip.mp4"})
-    assert "column 'video'" in item.problem and "extract its frames" in item.problem
+
+
+def test_a_video_file_is_read_from_the_folder_of_its_name(folder):
+    (folder / "clip.mp4").write_bytes(b"x")
+    record = {"video": "clip.mp4", "prompt": "<video>\nWhat moves?", "chosen": "a",
+              "rejected": "b"}  # fmt: skip
+    (item,) = items(folder, record)
+    assert item.problem == (
+        "data.jsonl, row 0, column 'video': 'clip.mp4' is a video file, and videos are read as "
+        "folders of frames: extract them into 'clip', for example with "
+        "ffmpeg -i clip.mp4 clip/%05d.jpg"
+    )
+    (folder / "clip").mkdir()
+    (item,) = items(folder, record)
+    assert "'clip.mp4' holds no frame (.jpg," in item.problem
+    Image.new("RGB", (4, 4), (9, 0, 0)).save(folder / "clip" / "00001.png")
+    assert [each.open().getpixel((0, 0))[0] for each in one(folder, record)["images"]] == [9]
+    (item,) = items(folder, {**record, "video": "none.mp4"})
+    assert "there is no folder 'none.mp4'; --image-root" in item.problem
 
 
 def test_an_mmpr_root_reads_the_sets_that_it_lists_each_below_its_own_folder(folder):

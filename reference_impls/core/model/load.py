@@ -125,7 +125,17 @@ def load_processor(path: str, limits: PixelLimits = NO_LIMITS) -> Any:
             "conversation becomes text; a base model has none"
         )
     limits.apply(processor)
+    _bring_to_size(processor.image_processor)
     return processor
+
+
+def _bring_to_size(image_processor: Any) -> None:
+    """Images of any size become those that the model takes, where it takes one size alone and its
+    processor says which but leaves images as they are, as those of the lab's bases do: they are
+    made for pictures that are drawn in that size, which this changes nothing about."""
+    size = getattr(image_processor, "size", None) or {}
+    if not image_processor.do_resize and size.get("height") and size.get("width"):
+        image_processor.do_resize = True
 
 
 def _attributes(processor: Any) -> list[str]:

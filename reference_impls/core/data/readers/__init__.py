@@ -248,11 +248,12 @@ def found_file(source: str | tuple[str, ...], roots: tuple[Path, ...], column: s
 
 
 def frames_of(source: Any, roots: tuple[Path, ...], column: str) -> list[Path]:
-    """`FRAMES` files out of a folder of frames, evenly, in the order of their names. Raises
-    CellError for a video that is not a folder."""
-    if not isinstance(source, str):
+    """`FRAMES` files out of a folder of frames, evenly, in the order of their names. The folder of
+    a video file is its path without the ending. Raises CellError where there is no such folder."""
+    if not isinstance(source, str) or not source:
         raise CellError(column, "a video is the path of a folder with its frames")
-    for path in [root / source for root in roots or (Path(),)]:
+    bare = os.path.splitext(source)[0]
+    for path in [root / name for root in roots or (Path(),) for name in (source, bare)]:
         if path.is_dir():
             frames = sorted(each for each in path.iterdir() if each.suffix.lower() in FRAME_KINDS)
             if not frames:
@@ -260,9 +261,16 @@ def frames_of(source: Any, roots: tuple[Path, ...], column: str) -> list[Path]:
             count = min(FRAMES, len(frames))
             last = len(frames) - 1
             return [frames[n * last // max(1, count - 1)] for n in range(count)]
-        if path.is_file():
-            raise CellError(column, f"'{source}' is a video file; extract its frames into a folder")
-    raise CellError(column, f"there is no folder '{source}'; --image-root says where paths begin")
+    if any((root / source).is_file() for root in roots or (Path(),)):
+        raise CellError(
+            column,
+            f"'{cut(source)}' is a video file, and videos are read as folders of frames: extract "
+            f"them into '{cut(bare)}', for example with ffmpeg -i {cut(source)} "
+            f"{cut(bare)}/%05d.jpg",
+        )
+    raise CellError(
+        column, f"there is no folder '{cut(source, 300)}'; --image-root says where paths begin"
+    )
 
 
 def open_records(
