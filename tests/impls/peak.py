@@ -2,18 +2,13 @@
 model is loaded, and at most."""
 
 import json
-import resource
 import sys
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[2] / "tools")]
 
 from reference_impls.core import command_line, stages  # noqa: E402
-
-
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
+from tests.impls.memory import peak  # noqa: E402
 
 loaded: list[float] = []
 load = stages.load

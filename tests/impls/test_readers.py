@@ -938,10 +938,10 @@ def test_rows_are_opened_when_they_are_asked_for_and_their_content_has_a_name(fo
 
 
 STREAMED = """
-import json, resource, sys, time
+import json, sys, time
 from reference_impls.core.data.readers import Rows, open_records
 import reference_impls.core.data.images
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+from tests.impls.memory import peak
 before, began = peak(), time.perf_counter()
 rows = Rows(open_records(sys.argv[1]))
 rows.read_through()
