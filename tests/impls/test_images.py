@@ -230,7 +230,7 @@ def test_a_file_that_ends_too_early_is_an_error(tmp_path, kind, said):
         ("empty.png", "'empty.png' is an empty file; copy it again, or leave the row out"),
         ("text.png", "'text.png' is not an image that Pillow can read; give PNG or JPEG, or leave "
          "the row out"),
-        ("a\0b", "'a\0b' cannot be read: embedded null byte; give the path of an image"),
+        ("a\0b", "'a\\x00b' cannot be read: embedded null byte; give the path of an image"),
         ("x" * 5000, f"'{'x' * 200}...' cannot be read: File name too long; give the path of an "
          "image"),
         ("https://example.org/a.png", "'https://example.org/a.png' is an address; download the "

@@ -320,6 +320,11 @@ WRONG = [
     ({"image": {"bytes": "aGk="}}, "image", "in letters"),
     ({"image": "data:image/png;base64,aGk="}, "image", "in letters"),
     ({"image": "iVBORw0KGgo" * 1000}, "image", "in letters"),
+    ({"image": "/9j/4AAQSkZJRgABAQ"}, "image", "in letters"),
+    ({"image": "0.png\n\x00\x1b"}, "image", "there is no file '0.png\\n\\x00\\x1b' in"),
+    ({"image": "."}, "image", "there is no file '.'"),
+    ({"image": "/dev/zero"}, "image", "there is no file '/dev/zero'"),
+    ({"image": [["0.png"]]}, "image", "an image is list"),
     ({"margin": 10**400}, "margin", "not a finite number"),
     ({"margin": "x" * 10_000}, "margin", "xxx... is not a number"),
     ({"image": None, "img": "0.png"}, "img", "is not read; rename it `image`"),
@@ -380,6 +385,19 @@ def test_a_cell_that_would_be_read_otherwise_than_it_was_meant_is_refused(
     (item,) = items(folder, record)
     assert item.problem.startswith(f"data.jsonl, row 0, column '{column}': ")
     assert said in item.problem and len(item.problem) < 400
+
+
+def test_paths_are_followed_as_they_are_written(folder):
+    (folder / "in").mkdir()
+    (folder / "in" / "link.png").symlink_to(folder / "1.png")
+    (folder / "in" / "loop.png").symlink_to("loop.png")
+    (folder / "in" / "two é.png").symlink_to(folder / "2.png")
+    for path, red in (("in/link.png", 60), ("./in/../3.png", 180), ("in/two é.png", 120)):
+        (picture,) = one(folder, {"image": path, **PAIR})["images"]
+        assert picture.open().getpixel((0, 0))[0] == red
+    for path in ("in/loop.png", "in", "1.PNG", "in\\link.png", "in/link.png ", "in/two%20é.png"):
+        (item,) = items(folder, {"image": path, **PAIR})
+        assert f"there is no file '{path}' in" in item.problem
 
 
 def test_an_empty_column_does_not_hide_the_image_in_the_next_one(folder):

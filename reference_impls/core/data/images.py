@@ -185,9 +185,15 @@ def name_of(source: Any) -> str:
     if isinstance(source, Image.Image):
         source = getattr(source, "filename", "")
     if isinstance(source, (str, Path)) and str(source):
-        text = str(source)
-        return f"'{text if len(text) <= 200 else text[:200] + '...'}'"
+        return f"'{cut(str(source), 200)}'"
     return "the image"
+
+
+def cut(text: str, most: int = 100) -> str:
+    """The beginning of a text, for messages of one line: a cell may hold megabytes, and line breaks
+    and other controls, which are written as Python escapes them."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:most])
+    return shown if len(text) <= most else f"{shown}..."
 
 
 def content_of(source: Any, root: Path | str = ".") -> bytes | Image.Image:

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from reference_impls.core.data.images import cut
 from reference_impls.core.data.readers.cells import (
     CellError,
     DataError,
@@ -35,7 +36,6 @@ from reference_impls.core.data.readers.cells import (
     Picture,
     Place,
     Record,
-    cut,
     listed,
 )
 from reference_impls.core.data.readers.files import Table, tables_of
@@ -59,6 +59,8 @@ __all__ = [
 FRAMES = 10
 """Frames of a video, evenly, as Kwai-YuanQi/MM-RLHF@7c8af1d2:llava/train/train_dpo.py#L1166-L1172
 takes them."""
+LETTERS = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+"""How base64 of PNG, JPEG, GIF and WebP begin."""
 LONGEST_PATH = 4096
 """PATH_MAX of Linux, limits.h."""
 IN_LETTERS = (
@@ -240,6 +242,8 @@ def found_file(source: str | tuple[str, ...], roots: tuple[Path, ...], column: s
             path = os.path.join(root, name)
             if os.path.isfile(path):
                 return Path(path)
+    if names[0].startswith(LETTERS):
+        raise CellError(column, IN_LETTERS)
     where = " or ".join(str(root) for root in roots) or "."
     raise CellError(
         column,

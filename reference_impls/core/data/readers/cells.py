@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from reference_impls.core.data.images import ImageProblem, opened
+from reference_impls.core.data.images import ImageProblem, cut, opened
 
 
 class DataError(ValueError):
@@ -68,11 +68,6 @@ def listed(columns: Iterable[str]) -> str:
     names = [cut(name) for name in columns]
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
     return ", ".join(names[:12]) + more if names else "no columns"
-
-
-def cut(text: str, most: int = 100) -> str:
-    """The beginning of a text, for messages: a cell may hold megabytes."""
-    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reference_impls.core.data.images import cut
 from reference_impls.core.data.readers.cells import (
     CellError,
     Dropped,
     Record,
     checked_characters,
-    cut,
     json_of,
     listed,
 )

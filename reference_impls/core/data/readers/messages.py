@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reference_impls.core.data.readers.cells import CellError, Record, as_text, cut
+from reference_impls.core.data.images import cut
+from reference_impls.core.data.readers.cells import CellError, Record, as_text
 
 MARKER, VIDEO_MARKER = "<image>", "<video>"
 ROLES = {
