@@ -267,7 +267,7 @@ class Images:
 
     def look(self, picture: Picture) -> Look | str:
         """What there is to know of an image, or why it cannot be opened."""
-        if picture.path is None:
+        if picture.file is None:
             seen = _tried(picture.source)
         else:
             # Rows of one file that name the same path mean the same image.
@@ -517,7 +517,7 @@ def rows_of(records: Records) -> Known:
     for item in records.items():
         for row in item.rows:
             with contextlib.suppress(ImageProblem):
-                held = [content_of(p.path or p.source) for p in pictures_of(row)]
+                held = [content_of(p.file or p.source) for p in pictures_of(row)]
                 known.add(item.place, row, [hash(each) for each in held])
     return known
 

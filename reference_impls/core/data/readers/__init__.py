@@ -187,7 +187,7 @@ class Records:
     ) -> list[Picture]:
         if video:
             return [
-                Picture(str(frame), frame, place)
+                Picture(str(frame), str(frame), place)
                 for frame in frames_of(sources[0], roots, place.column)
             ]
         return [picture(source, roots, place) for source in sources]
@@ -230,7 +230,7 @@ def picture(source: Any, roots: tuple[Path, ...], place: Place) -> Picture:
     return Picture(source, found_file(source, roots, place.column), place)
 
 
-def found_file(source: str | tuple[str, ...], roots: tuple[Path, ...], column: str) -> Path:
+def found_file(source: str | tuple[str, ...], roots: tuple[Path, ...], column: str) -> str:
     """The file that a path (or the first of several) names below a root. Raises CellError."""
     names = (source,) if isinstance(source, str) else source
     if names[0].startswith("data:") or len(names[0]) > LONGEST_PATH:
@@ -241,7 +241,7 @@ def found_file(source: str | tuple[str, ...], roots: tuple[Path, ...], column: s
         for root in roots or (Path(),):
             path = os.path.join(root, name)
             if os.path.isfile(path):
-                return Path(path)
+                return path
     if names[0].startswith(LETTERS):
         raise CellError(column, IN_LETTERS)
     where = " or ".join(str(root) for root in roots) or "."

@@ -137,17 +137,22 @@ class Picture:
     """An image of a row that has not been opened.
 
     source: what the row holds: a path, bytes, or {bytes, path} as the hub stores it; None where
-    rows were read without the bytes. path: the file it is in, where it is a file of its own.
+    rows were read without the bytes. file: the one that it is in, where it is a file of its own.
     """
 
     source: Any
-    path: Path | None
+    file: str | None
     place: Place
+
+    @property
+    def path(self) -> Path | None:
+        """The file; of a hundred thousand rows few are asked for it, and to make one takes long."""
+        return None if self.file is None else Path(self.file)
 
     def open(self) -> Image.Image:
         """The image as RGB. Raises DataError with its place where it cannot be read."""
         try:
-            return opened(self.source if self.path is None else self.path, note=_several_frames)
+            return opened(self.source if self.file is None else self.file, note=_several_frames)
         except ImageProblem as error:
             raise DataError(f"{self.place}: {error}") from None
 
