@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reference_impls.core import provenance
+from reference_impls.core.data.rows import Tally
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import (
@@ -63,7 +65,10 @@ def note(message: str) -> None:
 
 @dataclass
 class Run:
-    """One run of one method: where it begins, in which world, and what the options change."""
+    """One run of one method: where it begins, in which world, and what the options change.
+
+    made: what data steps gave, where runs that differ in their training alone are to share it.
+    """
 
     script: Script
     cfg: Any
@@ -82,6 +87,7 @@ class Run:
     tallies: dict[str, dict[str, Any]] = field(default_factory=dict)
     last_rows: Sequence[Row] = ()
     trained: dict[str, TrainedHead] = field(default_factory=dict)
+    made: MutableMapping[str, tuple[Sequence[Row], Tally]] | None = None
 
     def settings(self, stage: Stage) -> TrainSettings:
         """The preset of a stage with what the options change in it.
@@ -177,9 +183,21 @@ def stage_rows(
     last = stage is run.script.method.last
     if run.rows is not None and (last or isinstance(stage, HeadStage)):
         return run.rows, lab, settings
+    # What came before a stage, a trained head or a round, is in no name.
+    alone = run.made is not None and len(run.script.method.stages) == 1 and not round_
+    name = digest(
+        run.script.name, repr(run.cfg), run.world.name, repr(sorted(run.world.levels.items())),
+        run.task.id, run.split, model_digest(run.base), repr((settings.seed, settings.pairs)),
+    )  # fmt: skip
+    if alone and run.made is not None and name in run.made:
+        rows, tally = run.made[name]
+        lab.tally = copy.deepcopy(tally)
+        return rows, lab, settings
     rows = stage.data(lab, run.cfg)
     if not len(rows):
         raise ValueError(f"{run.script.method.record}, {stage.name}: the data step gave no rows")
+    if alone and run.made is not None:
+        run.made[name] = rows, copy.deepcopy(lab.tally)
     return rows, lab, settings
 
 

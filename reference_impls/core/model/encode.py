@@ -140,6 +140,19 @@ def stack_vision(examples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return stacked
 
 
+def _content(processor: Any) -> str:
+    """A name for all of a processor that decides what it makes of a conversation."""
+    tokenizer = processor.tokenizer
+    parts = [type(processor).__qualname__, processor.to_json_string(), processor.chat_template]
+    parts += [tokenizer.chat_template, tokenizer.special_tokens_map, tokenizer.padding_side]
+    if getattr(tokenizer, "is_fast", False):
+        parts.append(tokenizer.backend_tokenizer.to_str())
+    for name in ("image_processor", "video_processor"):
+        part = getattr(processor, name, None)
+        parts.append(part.to_json_string() if part is not None else "")
+    return digest(repr(parts).encode())
+
+
 class Encoder:
     """Tokens of conversations as one processor and its chat template write them.
 
@@ -180,11 +193,17 @@ class Encoder:
 
     @classmethod
     def for_rows(cls, processor: Any, rows: Sequence[Any] | None) -> Encoder:
-        """One that keeps all it reads of rows in memory, and little of rows that are read one by
-        one: each of these is seen once an epoch, and there may be a hundred thousand."""
-        if rows is None or isinstance(rows, list):
-            return cls(processor)
-        return cls(processor, pixel_bytes=32 << 20, texts=1024)
+        """One that keeps what it reads of rows in memory, for all models with such a processor, and
+        little of rows that are read one by one: each of these is seen once an epoch, and there may
+        be a hundred thousand."""
+        if rows is not None and not isinstance(rows, list):
+            return cls(processor, pixel_bytes=32 << 20, texts=1024)
+        name = _content(processor)
+        if name not in _SHARED:
+            while len(_SHARED) >= KEPT_ENCODERS:
+                del _SHARED[next(iter(_SHARED))]
+            _SHARED[name] = cls(processor, pixel_bytes=640 << 20, texts=1 << 16)
+        return _SHARED[name]
 
     def _control_tokens(self) -> frozenset[str]:
         """Special tokens and the processor's placeholders.
@@ -372,10 +391,7 @@ class Encoder:
         rendered = self._render([turns for turns, *_ in new.values()], True)
         pictures = [images for _, images, _, _ in new.values()]
         marked = [tuple(marks) for _, _, marks, _ in new.values()]
-        outputs = self._process_together(rendered, pictures, marked)
-        if outputs is None:
-            given = zip(rendered, pictures, marked, strict=True)
-            outputs = [self._process([text], [images], marks)[0] for text, images, marks in given]
+        outputs = self._process_alike(rendered, pictures, marked)
         for (asked, (_, _, marks, keys)), text, (output, expanded) in zip(
             new.items(), rendered, outputs, strict=True
         ):
@@ -437,21 +453,36 @@ class Encoder:
             found.append((own, text))
         return found
 
-    def _process_together(
+    def _process_alike(
         self,
         rendered: list[str],
         images: list[list[Image.Image]],
         marks: list[tuple[str, ...]],
-    ) -> list[tuple[dict[str, Tensor], str]] | None:
-        """The same for many prompts in one call of the processor.
+    ) -> list[tuple[dict[str, Tensor], str]]:
+        """The same for many prompts, those that look alike in one call of the processor."""
+        alike: dict[object, list[int]] = {}
+        for number, (text, shown, hidden) in enumerate(zip(rendered, images, marks, strict=True)):
+            sizes = tuple(image.size for image in shown)
+            together = bool(shown) and not hidden and len(set(sizes)) == 1
+            key = (len(text), len(text.split()), sizes) if together else number
+            alike.setdefault(key, []).append(number)
+        found: dict[int, tuple[dict[str, Tensor], str]] = {}
+        for numbers in alike.values():
+            texts, pictures = [rendered[n] for n in numbers], [images[n] for n in numbers]
+            outputs = self._process_together(texts, pictures) or [
+                self._process([rendered[n]], [images[n]], marks[n])[0] for n in numbers
+            ]
+            found |= dict(zip(numbers, outputs, strict=True))
+        return [found[number] for number in range(len(rendered))]
 
-        None where a call for each could give something else: texts of unlike length, literal
-        control tokens, or a processor that returns more than one picture for each image."""
-        if len(rendered) < 2 or any(marks) or not all(images):
-            return None
-        if len({len(text) for text in rendered}) > 1 or len({len(each) for each in images}) > 1:
-            return None
-        if len({image.size for each in images for image in each}) > 1:
+    def _process_together(
+        self, rendered: list[str], images: list[list[Image.Image]]
+    ) -> list[tuple[dict[str, Tensor], str]] | None:
+        """Several prompts without marks, of one length and with as many images of one size.
+
+        None where a call for each could give something else: the processor refuses them, or
+        returns more than one picture for each image."""
+        if len(rendered) < 2:
             return None
         try:
             found = self._process(rendered, images, ())
@@ -635,6 +666,12 @@ class Encoder:
         end = next((n for n, number in enumerate(ids) if number in stop), len(ids))
         text: str = self.tokenizer.decode(list(ids[:end]), skip_special_tokens=True)
         return text.strip()
+
+
+KEPT_ENCODERS = 2
+_SHARED: dict[str, Encoder] = {}
+"""Encoders of this process, by the content of their processor: models of a table, and jobs of a
+worker, are asked about the same pictures."""
 
 
 class _Reader:
