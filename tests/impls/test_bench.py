@@ -590,6 +590,34 @@ def test_the_base_and_a_baseline_on_the_same_pairs_are_made_once(tiny_study, mon
     assert [run.script.name for run in trained] == ["sft"]
 
 
+def test_points_of_a_grid_share_their_data_step_and_give_what_each_alone_gives(
+    tiny_study, monkeypatch
+):
+    """All but the rate alike: rows and tallies are made once, and nothing comes out otherwise."""
+    asked, done = tiny_study
+    asked.run()
+    tasks = [task for task in done if task.row == "dpo" and task.seed == 101]
+    assert len({task.settings for task in tasks}) == len(tasks) > 1
+    last = asked.script.method.last
+    made = []
+    counted = dataclasses.replace(
+        last, data=lambda lab, cfg: made.append(lab.seed) or last.data(lab, cfg)
+    )
+    method = dataclasses.replace(asked.script.method, stages=(counted,))
+    script = dataclasses.replace(asked.script, method=method)
+    monkeypatch.setattr(study, "load_script", lambda name: script)
+    monkeypatch.setattr(study, "_MADE", {})
+    together = [study.work(task) for task in tasks]
+    assert made == [101]
+    study.work(dataclasses.replace(tasks[0], seed=102))
+    study.work(dataclasses.replace(tasks[0], config=(("beta", 0.7),)))
+    assert made == [101, 102, 101]
+    for task, found in zip(tasks, together, strict=True):
+        monkeypatch.setattr(study, "_MADE", {})
+        assert study.work(task) == found
+        assert found["data"]
+
+
 def test_a_misspelt_metric_is_found_before_anything_is_trained(tiny_study):
     asked, done = tiny_study
     (first, *_) = asked.script.method.expectations

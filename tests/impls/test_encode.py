@@ -9,8 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from reference_impls.core.data.rows import LazyRows
 from reference_impls.core.model.encode import Encoder, EncodingError, image_key, stack_vision
 from reference_impls.core.model.generation import generate
+from reference_impls.core.model.load import load
 from reference_impls.core.model.policy import Policy
 from tests.impls import tiny_models
 
@@ -303,3 +305,61 @@ def test_vision_inputs_of_unlike_sizes_are_stacked_with_zeros():
     assert stacked.shape == (3, 3, 3)
     assert stacked.sum() == first.sum() + second.sum()
     assert stacked[0, :2].sum() == 6
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_read_together_are_those_that_are_read_alone(family):
+    """Whatever stands beside a prompt: other lengths, other sizes, a literal control token."""
+    _, processor = tiny_models.build(family)
+    asked = [
+        ([{"role": "user", "content": text}], [picture(number, width)])
+        for number, (text, width) in enumerate(
+            [("What is it?", 40), ("Is it red?", 40), ("What is it?", 40), ("What was it?", 40),
+             ("Is it new?", 32), ("What is it?", 32), ("Is <image> it?", 40), ("What is it?", 40)]
+        )
+    ]  # fmt: skip
+    together = Encoder(processor).prompts(asked)
+    for (messages, images), read in zip(asked, together, strict=True):
+        alone = Encoder(processor).prompt(messages, images)
+        assert (read.ids, read.columns, read.images) == (alone.ids, alone.columns, alone.images)
+        assert read.vision.keys() == alone.vision.keys()
+        assert all(torch.equal(read.vision[name], alone.vision[name]) for name in alone.vision)
+
+
+def test_questions_of_several_lengths_take_a_call_of_the_processor_each(policy, monkeypatch):
+    calls = []
+    real = Encoder._process
+    monkeypatch.setattr(
+        Encoder, "_process", lambda self, *given: calls.append(len(given[0])) or real(self, *given)
+    )
+    texts = ["is there a red circle ?", "what is shown ?"] * 8
+    encoder = Encoder(policy.processor)
+    encoder.prompts(
+        [
+            ([{"role": "user", "content": text}], [picture(number, 64, 64)])
+            for number, text in enumerate(texts)
+        ]
+    )
+    assert sorted(calls) == [8, 8]
+
+
+def test_models_with_one_processor_share_what_was_read_and_others_do_not(tiny_base):
+    first, second = (load(tiny_base)[1] for _ in range(2))
+    assert first is not second
+    assert Encoder.for_rows(first, None) is Encoder.for_rows(second, [])
+    kept = Encoder.for_rows(first, None)
+    for change in ("template", "size", "words"):
+        other = load(tiny_base)[1]
+        if change == "template":
+            other.chat_template = "Answer. " + other.chat_template
+        elif change == "size":
+            other.image_processor.size = {"height": 32, "width": 32}
+        else:
+            other.tokenizer.add_tokens(["another"])
+        assert Encoder.for_rows(other, None) is not kept, change
+
+
+def test_rows_that_are_read_one_by_one_are_not_kept(tiny_base):
+    _, processor = load(tiny_base)
+    lazy = LazyRows(3, lambda number: {})
+    assert Encoder.for_rows(processor, lazy) is not Encoder.for_rows(processor, lazy)
