@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import math
 import os
 import tempfile
@@ -116,7 +117,7 @@ def work(task: Task) -> dict[str, Any]:
             while len(_MADE) >= KEPT_ROWS:
                 del _MADE[next(iter(_MADE))]
             run.made = _MADE
-            measured = _measured(experiment, task, run_stages(run))
+            measured = _trained(experiment, task, run)
             return measured | {"budget": _budget(run), "data": run.tallies}
         parts = {**experiment.judged_by(task.held_out), "base": model_digest(experiment.base)}
         parts["blocks"] = task.blocks
@@ -132,10 +133,26 @@ def work(task: Task) -> dict[str, Any]:
         settings, config = dict(task.settings), dict(task.config)
         parts |= experiment.baseline_parts(task.row, rows, settings, config)
         run = experiment.baseline_run(task.row, rows, settings, config)
-        kept = cache.kept(
-            task.row, parts, lambda: _measured(experiment, task, run_stages(run)), _whole
-        )
+        kept = cache.kept(task.row, parts, lambda: _trained(experiment, task, run), _whole)
         return kept | {"budget": _budget(run)}
+
+
+def _trained(experiment: Experiment, task: Task, run: Run) -> dict[str, Any]:
+    measured = _measured(experiment, task, run_stages(run))
+    return measured | {"curve": _curve(run)} if task.split == "test" else measured
+
+
+def _curve(run: Run) -> dict[str, list[float]]:
+    """What the last stage logged at each step, all rounds in a row; nothing without training."""
+    files = run.output.glob(f"{run.script.method.last.name}*/metrics.jsonl")
+    found: dict[str, list[float]] = {}
+    for file in sorted(files, key=lambda file: (len(file.parent.name), file.parent.name)):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            step = json.loads(line)
+            for name in CURVES:
+                if name in step:
+                    found.setdefault(name, []).append(round(step[name], 4))
+    return found
 
 
 def _measured(experiment: Experiment, task: Task, policy: Policy) -> dict[str, Any]:
@@ -158,7 +175,7 @@ def _budget(run: Run) -> dict[str, int | None]:
 
 
 def _whole(found: Any) -> bool:
-    return isinstance(found, dict) and set(found) == {"metrics", "blocks"}
+    return isinstance(found, dict) and {"metrics", "blocks"} <= set(found)
 
 
 KEPT_ROWS = 6
@@ -417,7 +434,7 @@ class Study:
                 "data": rows[method.record][0].get("data", {}),
             },
             "verdicts": [self.contrast(each, rows, levels) for each in method.expectations],
-            "curves": [],
+            "curves": _curves(tuned, rows),
             "versions": provenance.versions(),
             "code": provenance.training_digest(Path(str(self.script.module.__file__))),
             "command": f"mmalign bench {method.record} --jobs {self.cores}",
@@ -503,6 +520,27 @@ SHOWN = (
     "format", "length", "chosen_logp", "rejected_logp", "image_sensitivity",
 )  # fmt: skip
 """Metrics that every table shows where the world reports them, besides those of predictions."""
+
+
+CURVES = ("chosen_reward", "rejected_reward", "reward", "kl", "answer_tokens")
+"""What is drawn step by step, where a trainer logs it."""
+
+
+def _curves(tuned: Mapping[str, Mapping[str, Any]], rows: Rows) -> list[dict[str, Any]]:
+    """By metric, a line per row that has it on every seed: the mean over seeds at each step."""
+    found = []
+    for metric in CURVES:
+        lines = []
+        for row, results in rows.items():
+            seeds = [each.get("curve", {}).get(metric) for each in results]
+            if not all(seeds):
+                continue
+            values = [round(fmean(step), 4) for step in zip(*seeds, strict=False)]
+            rate = tuned[row]["point"].settings.get("learning_rate")
+            lines.append({"row": row, "rate": rate, "values": values})
+        if lines:
+            found.append({"metric": metric, "lines": lines})
+    return found
 
 
 def _settings(point: protocol.Point) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -491,7 +492,14 @@ def test_a_study_tunes_every_row_reports_other_seeds_and_has_the_form_of_its_pag
         at_edge = any(math.isclose(best[row]["learning_rate"], end, rel_tol=1e-4) for end in ends)
         assert (row in checks["edge"]) == at_edge
 
+    # One step was trained: a line per trained row that logs a metric, the mean over two seeds.
+    drawn = {curve["metric"]: curve["lines"] for curve in result["curves"]}
+    assert {line["row"] for line in drawn["rejected_reward"]} == {"dpo"}
+    assert {line["row"] for line in drawn["chosen_reward"]} >= {"dpo"}
+    assert all(len(line["values"]) == 1 for lines in drawn.values() for line in lines)
+
     text = page.report(result)
+    assert "### Learning curves" in text
     assert "### Held-out metrics" in text and "### Verdicts" in text
     assert "### What could mislead" in text and "truly better" in text
     assert result["command"] in re.sub("<[^>]*>", "", text)
@@ -572,6 +580,30 @@ def test_an_interaction_by_hand():
     assert found is not None and found.estimate == pytest.approx(0.25)
     plain = asked._difference(dataclasses.replace(tested, levels=()), table([0.3, 0.5]), levels)
     assert plain is not None and plain.estimate == pytest.approx(0.4)
+
+
+def test_a_curve_is_the_mean_over_seeds_of_what_every_seed_logged():
+    rows = {
+        "base": [{}, {}],
+        "dpo": [{"curve": {"kl": [1.0, 2.0, 5.0]}}, {"curve": {"kl": [3.0, 4.0]}}],
+        "half": [{"curve": {"kl": [1.0]}}, {}],
+    }
+    tuned = {"dpo": {"point": protocol.Point({"learning_rate": 0.1})}}
+    (curve,) = study._curves(tuned, rows)
+    assert curve == {
+        "metric": "kl",
+        "lines": [{"row": "dpo", "rate": 0.1, "values": [2.0, 3.0]}],
+    }
+
+
+def test_rounds_stand_in_a_row_in_a_curve(tmp_path):
+    for number in (10, 2, 1):
+        folder = tmp_path / f"train-{number}"
+        folder.mkdir()
+        line = json.dumps({"step": 1, "kl": float(number), "other": 3.0})
+        (folder / "metrics.jsonl").write_text(line + "\n")
+    run = SimpleNamespace(output=tmp_path, script=load_script("rlaif_v"))
+    assert study._curve(run) == {"kl": [1.0, 2.0, 10.0]}
 
 
 def test_the_base_and_a_baseline_on_the_same_pairs_are_made_once(tiny_study, monkeypatch):
