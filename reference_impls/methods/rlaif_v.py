@@ -34,11 +34,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from torch import Tensor
 
 from reference_impls.core.command_line import main
+from reference_impls.core.data.ranking import Pair, pairs_of
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import dpo
@@ -55,7 +55,6 @@ PAPER = TrainSettings(
     weight_decay=0.01,  # script/train/llava15_train.sh
     temperature=0.7,  # script/data_gen/llava15/llava15_diverse_gen.sh
 )
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -95,15 +94,6 @@ def divided_and_judged(lab: Lab, cfg: Config) -> list[Row]:
     lab.tally.count("ranked by denied claims", len(kept))
     lab.tally.count("dropped as too short", len(found) - len(kept))
     return [lab.pair(place, chosen=pair[0], rejected=pair[1]) for place, pair in kept]
-
-
-def pairs_of(scored: Sequence[tuple[str, int]], least_gap: int) -> list[Pair]:
-    """(better, worse) of every two answers with scores that far apart."""
-    pairs = []
-    for (one, first), (other, second) in combinations(scored, 2):
-        if abs(first - second) >= least_gap and one.split() != other.split():
-            pairs.append((one, other) if first > second else (other, one))
-    return pairs
 
 
 def shorter(pair: Pair, share: float) -> bool:

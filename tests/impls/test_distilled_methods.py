@@ -1,0 +1,135 @@
+"""Silkie and its like: DPO on pairs that models wrote and models judged. What the data steps
+decide, on answers small enough to judge by hand."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from reference_impls.core.data.pool import Said, answers_of_pool
+from reference_impls.core.data.ranking import best_and_worst, pairs_of
+from reference_impls.core.data.rows import text
+from reference_impls.core.judges import Workshop
+from reference_impls.core.lab import Lab
+from reference_impls.methods import dpo, silkie
+from tests.impls.test_objectives import batch
+
+
+@pytest.fixture
+def drawn(world, policy):
+    """Six scenes, an untrained policy, and other bases that are the policy's own."""
+    workshop = Workshop()
+    workshop.other_base = lambda lab, number: dataclasses.replace(policy, seed=number)
+    return Lab(world, world.tasks["brief"], policy, policy, workshop, seed=1, count=6)
+
+
+def sides(rows):
+    return [(text(row["chosen"]), text(row["rejected"])) for row in rows]
+
+
+# --- what they share: a pool, and pairs of rated answers --------------------------------------
+
+
+def test_a_pool_answers_each_question_as_often_as_asked(drawn):
+    found = answers_of_pool(drawn, ("other-1", "other-1", "policy", "writer"), 3)
+    assert [len(each) for each in found] == [3] * 6
+    for item, said in zip(drawn.items, found, strict=True):
+        assert [each.text for each in said if each.member == "writer"] in ([], [item.truth])
+    told = drawn.tally.as_dict()["source_score"]
+    assert told["writer"] == 1.0 and set(told) == {"other-1", "policy", "writer"}
+
+
+def test_a_member_that_stands_twice_is_sampled_anew(drawn):
+    for one, other in answers_of_pool(drawn, ("other-1", "other-1")):
+        assert one.member == other.member and one.text != other.text
+
+
+def test_who_answers_is_drawn_by_lot(drawn):
+    pool = ("other-1", "other-2", "policy", "writer")
+    members = [tuple(each.member for each in said) for said in answers_of_pool(drawn, pool, 2)]
+    assert len(set(members)) > 1 and all(len(set(each)) == 2 for each in members)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_pool_gives_no_more_answers_than_it_has_members(drawn, count):
+    with pytest.raises(ValueError, match=f"{count} answers to a question .* a pool of 2"):
+        answers_of_pool(drawn, ("policy", "writer"), count)
+
+
+def test_a_member_that_does_not_exist_is_named(drawn):
+    with pytest.raises(LookupError, match="no source 'other-9'"):
+        answers_of_pool(drawn, ("other-9",))
+
+
+def test_equal_scores_and_equal_words_make_no_pair():
+    scored = [("a", 2.0), ("b", 2.0), ("a  a", 1.0), ("a a", 0.5)]
+    assert pairs_of(scored) == [("a", "a  a"), ("a", "a a"), ("b", "a  a"), ("b", "a a")]
+    assert pairs_of(scored, 1.5) == [("a", "a a"), ("b", "a a")]
+
+
+def test_best_and_worst_are_the_first_ones_of_their_score():
+    assert best_and_worst([("a", 1.0), ("b", 3.0), ("c", 3.0), ("d", 1.0)]) == ("b", "a")
+    assert best_and_worst([("a", 1.0), ("b", 1.0)]) is None
+    assert best_and_worst([("a b", 1.0), ("a  b", 2.0)]) is None
+
+
+# --- Silkie -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", ["paper", "code", "survey"])
+def test_silkies_loss_is_dpos(variant):
+    pairs = batch()
+    found = silkie.loss(pairs, silkie.Config(variant=variant))[0]
+    assert torch.equal(found, dpo.loss(pairs, dpo.Config())[0])
+
+
+def test_a_rating_is_a_whole_number_from_one_to_five():
+    told = [silkie.stars(score) for score in (-0.4, 0.0, 0.12, 0.13, 0.5, 0.87, 0.88, 1.0, 1.3)]
+    assert told == [1, 1, 1, 2, 3, 4, 5, 5, 5]
+
+
+class Judge:
+    """Gives each answer the ratings that it is told, one after the other."""
+
+    def __init__(self, looks):
+        self.looks = {answer: iter(given) for answer, given in looks.items()}
+
+    def scores(self, items, media, answers):
+        return [next(self.looks[answer]) for answer in answers]
+
+
+def silkie_rows(lab, monkeypatch, looks, said, **changes):
+    monkeypatch.setattr(Lab, "annotator", lambda self, kind: Judge(looks))
+    monkeypatch.setattr(silkie, "answers_of_pool", lambda lab, pool, count: [said])
+    lab.items = lab.items[:1]
+    return sides(silkie.distilled_pairs(lab, silkie.Config(answers=len(said), **changes)))
+
+
+SAID = [Said("other-1", "a"), Said("writer", "b"), Said("policy", "c c"), Said("other-2", "d")]
+# Stars 5 5 1 (11), 3 4 4 (11), 5 5 5 (15), 1 1 2 (4).
+LOOKS = {"a": [1.0, 1.0, 0.0], "b": [0.5, 0.75, 0.75], "c c": [1.0] * 3, "d": [0.0, 0.0, 0.2]}
+
+
+def test_all_pairs_whose_mean_rating_differs_are_taken(drawn, monkeypatch):
+    rows = silkie_rows(drawn, monkeypatch, LOOKS, SAID)
+    assert rows == [("c c", "a"), ("a", "d"), ("c c", "b"), ("b", "d"), ("c c", "d")]
+    assert drawn.tally.rules == {"not told apart": 1, "the rated one chosen": 5}
+
+
+def test_one_rating_alone_orders_them_otherwise(drawn, monkeypatch):
+    rows = silkie_rows(drawn, monkeypatch, LOOKS, SAID, ratings=1)
+    assert ("a", "b") in rows and ("c c", "a") not in rows
+
+
+def test_the_controls_choose_the_longest_answer_or_the_strongest_model(drawn, monkeypatch):
+    longest = silkie_rows(drawn, monkeypatch, {}, SAID, best="longest")
+    assert longest == [("c c", "a"), ("c c", "b"), ("c c", "d")]
+    strongest = silkie_rows(drawn, monkeypatch, {}, SAID, best="strongest")
+    assert strongest == [("b", "a"), ("b", "c c"), ("b", "d")]
+
+
+def test_silkies_step_makes_pairs_of_a_world(drawn):
+    rows = silkie.distilled_pairs(drawn, silkie.Config())
+    rules = drawn.tally.rules
+    assert sum(rules.values()) == 6 * 6 and len(rows) == rules["the rated one chosen"] > 0
+    assert "closed-source-model" in drawn.tally.annotators
