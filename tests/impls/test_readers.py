@@ -888,6 +888,40 @@ def test_a_hub_id_is_opened_by_datasets_with_its_split_and_configuration(monkeyp
         open_records("MMInstruction/VLFeedback")
 
 
+def test_of_a_hub_id_with_a_limit_no_more_than_its_first_files_are_read(monkeypatch, folder):
+    """Shards as a hub has them; the second is broken, so that whoever opens it fails."""
+    import datasets
+
+    pictures = datasets.Features(
+        {"image": datasets.Image(), **{name: datasets.Value("string") for name in PAIR}}
+    )
+    for shard in range(2):
+        images = [Image.new("RGB", (8, 8), (shard, number, 0)) for number in range(6)]
+        rows = [{"image": image, **PAIR} for image in images]
+        (folder / "data").mkdir(exist_ok=True)
+        datasets.Dataset.from_list(rows, features=pictures).to_parquet(
+            folder / "data" / f"train-0000{shard}-of-00002.parquet"
+        )
+    last = folder / "data" / "train-00001-of-00002.parquet"
+    last.write_bytes(last.read_bytes()[:-20])
+    real = datasets.load_dataset
+
+    def from_the_hub(repo, configuration, **options):
+        return real(str(folder), configuration, **options)
+
+    monkeypatch.setattr("datasets.load.load_dataset", from_the_hub)
+    found = list(open_records("somebody/pairs", limit=5).items())
+    opened = [item.rows[0]["images"][0].open() for item in found]
+    assert [image.getpixel((0, 0)) for image in opened] == [(0, n, 0) for n in range(5)]
+    assert [str(item.place) for item in found[:2]] == [
+        "somebody/pairs, row 0", "somebody/pairs, row 1"
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="somebody/pairs cannot be read"):
+        list(open_records("somebody/pairs", limit=7).items())
+    with pytest.raises(DataError, match="somebody/pairs cannot be read"):
+        open_records("somebody/pairs")
+
+
 # --- options, stages, sizes ----------------------------------------------------------------------
 
 

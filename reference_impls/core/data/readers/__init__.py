@@ -290,7 +290,7 @@ def open_records(
     make."""
     if image_root is not None and not image_root.is_dir():
         raise DataError(f"--image-root: there is no folder '{image_root}'")
-    tables, _ = tables_of(name, split, image_root)
+    tables, _ = tables_of(name, split, image_root, limit)
     return Records(name, tables, limit, read, needs)
 
 

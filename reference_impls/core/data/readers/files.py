@@ -475,15 +475,17 @@ def splits_of(name: str) -> list[str]:
 
 
 def tables_of(
-    name: str, split: str | None = None, image_root: Path | None = None
+    name: str,
+    split: str | None = None,
+    image_root: Path | None = None,
+    limit: int | None = None,
 ) -> tuple[list[Table], Path | None]:
-    """The tables that a dataset is, and the folder or file that it is; None for a hub id.
-
-    Raises DataError.
+    """The tables that a dataset is, and the folder or file that it is; None for a hub id, of which
+    no more than `limit` rows are brought. Raises DataError.
     """
     path = Path(name).expanduser()
     if not path.exists():
-        return [hub_table(name, split, image_root)], None
+        return [hub_table(name, split, image_root, limit)], None
     roots = (image_root,) if image_root is not None else ()
     if path.is_dir() and ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
         return [saved_table(path, split, roots or (path,))], path
@@ -685,12 +687,36 @@ def saved_table(path: Path, split: str | None, roots: tuple[Path, ...]) -> Table
     return ArrowTable(data[wanted], f"{path.name}/{wanted}", roots)
 
 
-def hub_table(name: str, split: str | None, image_root: Path | None) -> Table:
-    """A data set of the hub, `owner/name` or `owner/name:configuration`. Raises DataError."""
+def hub_table(
+    name: str, split: str | None, image_root: Path | None, limit: int | None = None
+) -> Table:
+    """A data set of the hub, `owner/name` or `owner/name:configuration`. With a limit its first
+    rows alone are brought, and held in memory as they are stored. Raises DataError."""
     repo, _, configuration = name.partition(":")
     roots = (image_root,) if image_root is not None else ()
-    data = _loaded(name, repo, configuration or None, split=split or "train")
-    return ArrowTable(data, name, roots)
+    options = {"split": split or "train"} | ({"streaming": True} if limit is not None else {})
+    data = _loaded(name, repo, configuration or None, **options)
+    return ArrowTable(data if limit is None else _first(name, data, limit), name, roots)
+
+
+def _first(shown: str, stream: Any, limit: int) -> Any:
+    """The first rows of a data set that is read from afar. Raises DataError."""
+    import pyarrow as pa
+    from datasets.arrow_dataset import Dataset
+
+    parts: list[Any] = []
+    left = limit
+    try:
+        for part in stream.with_format("arrow").iter(batch_size=min(limit, BATCH)):
+            parts.append(part.slice(0, left))
+            left -= len(parts[-1])
+            if not left:
+                break
+    except Exception as error:  # as `_loaded`
+        raise DataError(f"{shown} cannot be read: {_line(error)}") from None
+    if not parts:
+        raise DataError(f"{shown} holds no rows")
+    return Dataset(pa.concat_tables(parts))
 
 
 def _loaded(shown: str, *given: Any, **options: Any) -> Any:
