@@ -75,7 +75,9 @@ class View:
 
     `response`, `prompt` and `images` name columns of a row. With `reference` the frozen reference
     scores it, too. With `vocabulary_kl` the batch has `extra["<name>_kl"]`, (B,): the sum over
-    answer positions of KL(reference || policy) over the whole vocabulary.
+    answer positions of KL(reference || policy) over the whole vocabulary. With `likeliest_other`
+    the answer only says what was written before: scored at each of its positions is the likeliest
+    token that is not the answer's, of the policy by the policy, of the reference by the reference.
     """
 
     name: str
@@ -84,6 +86,7 @@ class View:
     images: str = "images"
     reference: bool = True
     vocabulary_kl: bool = False
+    likeliest_other: bool = False
 
     @property
     def columns(self) -> tuple[str, str, str]:

@@ -8,10 +8,15 @@ import torch
 
 from reference_impls.core.data.pool import Said, answers_of_pool
 from reference_impls.core.data.ranking import best_and_worst, pairs_of
-from reference_impls.core.data.rows import text
+from reference_impls.core.data.rows import pair_row, text
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
-from reference_impls.methods import dpo, silkie
+from reference_impls.core.model.encode import Encoder
+from reference_impls.core.model.load import load
+from reference_impls.core.scores import PairBatch, Scores
+from reference_impls.core.train.forward import Scorer
+from reference_impls.core.worlds.protocol import Segment
+from reference_impls.methods import dpo, silkie, sima
 from tests.impls.test_objectives import batch
 
 
@@ -73,14 +78,19 @@ def test_best_and_worst_are_the_first_ones_of_their_score():
     assert best_and_worst([("a b", 1.0), ("a  b", 2.0)]) is None
 
 
-# --- Silkie -----------------------------------------------------------------------------------
+# Those whose loss is DPO's; what is their own is the data step.
+LIKE_DPO = (silkie, sima)
 
 
+@pytest.mark.parametrize("script", LIKE_DPO)
 @pytest.mark.parametrize("variant", ["paper", "code", "survey"])
-def test_silkies_loss_is_dpos(variant):
+def test_the_loss_is_dpos(script, variant):
     pairs = batch()
-    found = silkie.loss(pairs, silkie.Config(variant=variant))[0]
-    assert torch.equal(found, dpo.loss(pairs, dpo.Config())[0])
+    found = script.loss(pairs, script.Config(variant=variant))[0]
+    assert torch.equal(found, dpo.loss(pairs, dpo.Config(beta=script.Config().beta))[0])
+
+
+# --- Silkie -----------------------------------------------------------------------------------
 
 
 def test_a_rating_is_a_whole_number_from_one_to_five():
@@ -133,3 +143,70 @@ def test_silkies_step_makes_pairs_of_a_world(drawn):
     rules = drawn.tally.rules
     assert sum(rules.values()) == 6 * 6 and len(rows) == rules["the rated one chosen"] > 0
     assert "closed-source-model" in drawn.tally.annotators
+
+
+# --- SIMA -------------------------------------------------------------------------------------
+
+
+def test_the_code_of_sima_scores_what_the_model_would_say_instead(tiny_base, world):
+    """Numbers of both variants: the same pairs under the same policy and reference."""
+    model, processor = load(tiny_base)
+    reference, _ = load(tiny_base)
+    with torch.no_grad():
+        for number, weight in enumerate(model.parameters()):
+            weight.add_(0.02 * torch.sin(torch.arange(weight.numel()) + number).view_as(weight))
+    task = world.tasks["brief"]
+    items = task.items(world.draw("pairs", 3, 1), 1)
+    rows = [pair_row(i, world.show(i.scene), i.truth, "a red circle .") for i in items]
+    losses, rejected = {}, {}
+    for variant in ("paper", "code", "survey"):
+        cfg = sima.Config(variant=variant)
+        scorer = Scorer(Encoder(processor), sima.views(cfg))
+        collated = scorer.collate(rows)
+        with torch.no_grad():
+            ours, theirs = (scorer.score(each, collated).logps for each in (model, reference))
+        pairs = {n: Scores(ours[n], theirs[n], collated.masks[n]) for n in sima.VIEWS}
+        losses[variant] = sima.loss(PairBatch(**pairs), cfg)[0]
+        rejected[variant] = pairs["rejected"].logps
+    assert torch.equal(losses["paper"], losses["survey"])
+    assert (losses["paper"] - losses["code"]).abs().min() > 1e-4
+    assert (rejected["code"] - rejected["paper"]).max() > 0.01
+
+
+def test_a_claim_of_the_known_answer_is_not_denied():
+    claims = [Segment(0, 2, False), Segment(3, 5, False), Segment(6, 8, True)]
+    answer = "red circle , blue star , green cross"
+    assert sima.denied(answer, claims, frozenset()) == 2
+    assert sima.denied(answer, claims, frozenset({"blue star", "star"})) == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "sides_", "rules"),
+    [
+        (True, [("blue star .", "red circle .")], {"the sampled one chosen": 1, "no verdict": 1}),
+        (False, [("red circle .", "blue star .")], {"the greedy one chosen": 1, "no verdict": 1}),
+    ],
+)
+def test_the_own_verdict_orders_a_sampled_and_a_greedy_answer(
+    drawn, monkeypatch, known, sides_, rules
+):
+    """The known answer has a blue star and no red circle; the critic alone denies the star."""
+    drawn.items = drawn.items[:2]
+    told = {0.8: ["blue star .", "red circle ."], None: ["red circle .", "red circle ."]}
+
+    class Critic:
+        def claims(self, items, media, answers):
+            return [[Segment(0, 2, answer.startswith(told_right))] for answer in answers]
+
+    told_right = "green" if known else "red"
+    monkeypatch.setattr(Lab, "answer", lambda self, temperature: told[temperature])
+    monkeypatch.setattr(Lab, "annotator", lambda self, kind: Critic())
+    monkeypatch.setattr(Lab, "source", lambda self, name: ["blue star .", "blue star ."])
+    found = sima.criticised_pairs(drawn, sima.Config(known_term=known))
+    assert sides(found) == sides_ and drawn.tally.rules == rules
+
+
+def test_simas_step_makes_pairs_of_a_world(drawn):
+    rows = sima.criticised_pairs(drawn, sima.Config())
+    rules = drawn.tally.rules
+    assert sum(rules.values()) == 6 and len(rows) == 6 - rules.get("no verdict", 0)

@@ -80,8 +80,14 @@ COLUMNS = {
 
 
 def direct(model, processor, row, view):
-    """(T,) log-probabilities of a view's answer: the text of the whole conversation through the
-    processor and the model, and nothing of the code under test."""
+    """(T,) log-probabilities of a view's answer."""
+    distributions, ids = spoken(model, processor, row, view)
+    return distributions[torch.arange(len(ids)), ids]
+
+
+def spoken(model, processor, row, view):
+    """(T, V) log-probabilities at a view's answer, and its ids: the text of the whole conversation
+    through the processor and the model, and nothing of the code under test."""
     images, response = COLUMNS[view]
     answer = row[response] if isinstance(row[response], list) else said(row[response])
     turns = []
@@ -106,8 +112,7 @@ def direct(model, processor, row, view):
     start = encoded(turns[:-1], True)["input_ids"].shape[1]
     inputs = encoded(turns, False)
     logits = model(**inputs).logits[0, start - 1 : -1]
-    ids = inputs["input_ids"][0, start:]
-    return logits.log_softmax(-1)[torch.arange(len(ids)), ids]
+    return logits.log_softmax(-1), inputs["input_ids"][0, start:]
 
 
 def scored(model, processor, rows, name, views=VIEWS, **options):
@@ -472,6 +477,44 @@ def test_rows_that_cannot_be_scored_are_named():
 
 
 # --- KL, pixels, inputs --------------------------------------------------------------------------
+
+
+OTHER = View("rejected", response="rejected", likeliest_other=True)
+
+
+@pytest.mark.parametrize("name", ["plain", "shared"])
+def test_the_likeliest_other_token_is_scored_where_a_view_asks_for_it(name, monkeypatch):
+    monkeypatch.setattr(forward, "CHUNK", 1)  # one position at a time: pieces are cut alike
+    model, processor = tiny_models.build("llava")
+    found, _ = scored(model, processor, ROWS, name, ("chosen", OTHER))
+    for place, row in enumerate(ROWS):
+        distributions, ids = spoken(model, processor, row, "rejected")
+        expected = torch.stack(
+            [torch.cat([d[:i], d[i + 1 :]]).max() for d, i in zip(distributions, ids, strict=True)]
+        )
+        assert torch.allclose(found.logps["rejected"][place, : len(ids)], expected, atol=2e-5)
+        chosen = direct(model, processor, row, "chosen")
+        assert torch.allclose(found.logps["chosen"][place, : len(chosen)], chosen, atol=2e-5)
+
+
+def test_a_token_that_is_the_likeliest_itself_gives_way_to_the_second():
+    logits = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0], [3.0, 1.0, 2.0]], requires_grad=True)
+    targets, avoided = torch.tensor([0, 1, 0]), torch.tensor([True, True, False])
+    found = forward._token_scores(logits, targets, lambda each: each, avoided, None, None)[:, 0]
+    assert torch.allclose(found, logits.log_softmax(-1)[torch.arange(3), torch.tensor([2, 0, 0])])
+    found.sum().backward()
+    assert logits.grad[0].argmax() == 2 and logits.grad[1].argmax() == 0
+
+
+def test_a_stored_reference_keeps_the_answer_and_the_likeliest_other_apart():
+    model, processor = tiny_models.build("llava")
+    plain = Scorer(Encoder(processor), ("rejected",)).store(model, ROWS, batch_size=2)
+    other = Scorer(Encoder(processor), (OTHER,))
+    batch = other.collate(ROWS)
+    with pytest.raises(StoredReferenceError, match="has not scored this answer"):
+        plain.of(batch)
+    kept = other.store(model, ROWS, batch_size=2).of(batch)["rejected"]
+    assert torch.allclose(kept, other.score(model, batch).logps["rejected"], atol=2e-5)
 
 
 @pytest.mark.parametrize("name", ["plain", "shared"])

@@ -182,12 +182,18 @@ def _token_scores(
     hidden: Tensor,
     targets: Tensor,
     project: Callable[[Tensor], Tensor],
+    avoided: Tensor | None,
     other: Tensor | None,
     project_other: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
-    """(n, 1) log-probabilities of target tokens, or (n, 2) with KL(other || model) beside them."""
+    """(n, 1) log-probabilities of target tokens, or (n, 2) with KL(other || model) beside them.
+
+    Where `avoided` (n,) is True the likeliest token that is not the target takes its place."""
     logits = project(hidden).float()
     total = logits.logsumexp(-1)
+    if avoided is not None:
+        likeliest = logits.detach().scatter(-1, targets[:, None], float("-inf")).argmax(-1)
+        targets = torch.where(avoided, likeliest, targets)
     logps = logits.gather(-1, targets[:, None])[:, 0] - total
     if other is None or project_other is None:
         return logps[:, None]
@@ -207,6 +213,7 @@ class _Head:
     project: Callable[[Tensor], Tensor]
     where: Tensor
     targets: Tensor
+    avoided: Tensor | None
     other: Distributions | None
     chosen: Tensor = field(init=False)
     vocabulary: int = 1
@@ -226,6 +233,7 @@ class _Head:
                 flat[part],
                 self.targets[part],
                 self.project,
+                None if self.avoided is None else self.avoided[part],
                 None if self.other is None else self.other.hidden[part],
                 None if self.other is None else self.other.project,
             )
@@ -287,11 +295,11 @@ class Scorer:
                         raise type(problem)(f"{where}: {problem}") from problem
             raise
         keys = {
-            name: [
-                digest(f"{prompt.key} {answer.ids}".encode())
-                for prompt, answer in zip(prompts[name], answers[name], strict=True)
+            view.name: [
+                digest(f"{prompt.key} {answer.ids}{' other' * view.likeliest_other}".encode())
+                for prompt, answer in zip(prompts[view.name], answers[view.name], strict=True)
             ]
-            for name in prompts
+            for view in self.views
         }
         batch = view_batch(self.views, prompts, answers, keys, names)
         if not self.wanted:
@@ -477,6 +485,7 @@ class Scorer:
             project=_same if scaled else head.forward,
             where=sequences.where.to(device),
             targets=batch.targets.to(device),
+            avoided=batch.avoided(device),
             other=kl_from,
             vocabulary=int(text.vocab_size),
         )

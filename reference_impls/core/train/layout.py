@@ -65,6 +65,19 @@ class ViewBatch:
         masks = {name: mask.to(device) for name, mask in self.masks.items()}
         return dataclasses.replace(self, masks=masks)
 
+    def avoided(self, device: torch.device) -> Tensor | None:
+        """(N,) True on the tokens of `targets` in whose place the likeliest other one is scored;
+        None where there are none."""
+        if not any(view.likeliest_other for view in self.views):
+            return None
+        told = [
+            view.likeliest_other
+            for view in self.views
+            for answer in self.answers[view.name]
+            for _ in answer.ids
+        ]
+        return torch.tensor(told, device=device)
+
     def some(self, rows: Sequence[int]) -> ViewBatch:
         """These rows alone, by their places in the batch."""
         answers = {name: [each[row] for row in rows] for name, each in self.answers.items()}
