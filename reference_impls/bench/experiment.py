@@ -74,6 +74,8 @@ class Experiment:
                 # The rate of all weights would leave an adapter nearly where it begins.
                 changes.setdefault("learning_rate", mine.learning_rate)
             same_kind = isinstance(stage, PairStage) == isinstance(own, PairStage)
+            if self.preset == "lab":
+                changes.setdefault("steps", self._steps_in_the_lab())
             budget = ("pairs", "steps", "epochs", *(("batch_size",) if same_kind else ()))
             for name in (*budget, *WHAT_TRAINS):
                 changes.setdefault(name, getattr(mine, name))
@@ -81,6 +83,14 @@ class Experiment:
             script, cfg, self.preset, changes, self.world, self.task, self.base, output, self.seed,
             "pairs", self.resume, rows, self.rows_digest, self.workshop,
         )  # fmt: skip
+
+    def _steps_in_the_lab(self) -> int | None:
+        """Steps that the method's policy is trained for: of all its stages of the last one's kind
+        that take place, not of that one alone."""
+        stages, last = self.script.method.stages, self.script.method.last
+        kept = [s for s in stages if type(s) is type(last) and s.takes_place(self.cfg)]
+        steps = [stage.lab.steps for stage in kept]
+        return None if None in steps else sum(each or 0 for each in steps)
 
     def policy_of_base(self, run: Run) -> Policy:
         """The model before any training."""

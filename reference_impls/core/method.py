@@ -75,9 +75,13 @@ class View:
 
     `response`, `prompt` and `images` name columns of a row. With `reference` the frozen reference
     scores it, too. With `vocabulary_kl` the batch has `extra["<name>_kl"]`, (B,): the sum over
-    answer positions of KL(reference || policy) over the whole vocabulary. With `likeliest_other`
-    the answer only says what was written before: scored at each of its positions is the likeliest
-    token that is not the answer's, of the policy by the policy, of the reference by the reference.
+    answer positions of KL(reference || policy) over the whole vocabulary.
+
+    `scored` says whose log-probability is taken at each position, behind the answer's true
+    beginning: its `own` token's, that of the `likeliest` token, or of the `likeliest other` than
+    its own. With `picked_in` another view of the same answer (other images) says which token is
+    likeliest, and this one scores it. Policy and reference each pick for themselves, unless it is
+    `picked_by` the policy for both.
     """
 
     name: str
@@ -86,7 +90,9 @@ class View:
     images: str = "images"
     reference: bool = True
     vocabulary_kl: bool = False
-    likeliest_other: bool = False
+    scored: Literal["own", "likeliest", "likeliest other"] = "own"
+    picked_in: str = ""
+    picked_by: Literal["each", "policy"] = "each"
 
     @property
     def columns(self) -> tuple[str, str, str]:
@@ -139,7 +145,24 @@ def resolve_views(views: Views) -> tuple[View, ...]:
         found.append(view)
     if not found:
         raise ContractError("no view: name at least `chosen`")
+    for view in found:
+        _check_pick(view, {other.name: other for other in found})
     return tuple(found)
+
+
+def _check_pick(view: View, views: Mapping[str, View]) -> None:
+    """Raises ContractError where a view's tokens cannot be picked as it says."""
+    if view.scored == "own":
+        if view.picked_in or view.picked_by != "each":
+            raise ContractError(f"the view '{view.name}' scores its own tokens: nothing is picked")
+    elif view.picked_in:
+        by = views.get(view.picked_in)
+        if by is None:
+            raise ContractError(_unknown("view", view.picked_in, views))
+        if (by.prompt, by.response) != (view.prompt, view.response):
+            raise ContractError(
+                f"the view '{view.name}' is picked in '{by.name}', which is of another answer"
+            )
 
 
 # --- stages --------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ Official code: umd-huang-lab/SIMA@ba9e7ed0
   each of its positions the likeliest OTHER token is (the second one where the first is the
   answer's), chosen by policy and reference each for itself: what falls is whatever the model would
   say instead, and the answer itself is not lowered. `variant="code"`: the view `rejected` is scored
-  so (`likeliest_other`), and the loss of given log-probabilities stays DPO's. The same lines are in
+  so, and the loss of given log-probabilities stays DPO's. The same lines are in
   other repositories that began with POVID's trainer.
 - llava/sima/generate_samples.py#L62-L85, llava/sima/dataset_for_dpo.py#L20-L43: answers and pairs.
 - scripts/run_dpo.sh#L10-L23: 13B for 3 epochs; by the notes 3 belong to 7B, and 13B gets one.
@@ -71,7 +71,7 @@ class Config:
 def views(cfg: Config) -> tuple[str | View, ...]:
     """The code scores other tokens than the rejected answer's."""
     if cfg.variant == "code":
-        return ("chosen", View("rejected", response="rejected", likeliest_other=True))
+        return ("chosen", View("rejected", response="rejected", scored="likeliest other"))
     return VIEWS
 
 

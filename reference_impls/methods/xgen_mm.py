@@ -35,6 +35,7 @@ from torch import Tensor
 
 from reference_impls.core.command_line import main
 from reference_impls.core.data.images import diffused
+from reference_impls.core.data.pool import OTHER_BASES, answers_of_pool
 from reference_impls.core.data.situations import with_pictures
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
@@ -57,8 +58,7 @@ class Config:
     """Values of the report where they were found; a switch for the second comparison."""
 
     beta: float = 0.1  # ours: not found; DPO's
-    others: int = 2  # ours: other bases that there are in the lab; VLFeedback: a pool of 12
-    answers_each: int = 2  # ours: so that four answers are rated, as in VLFeedback
+    answers_each: int = 2  # ours: of two other bases, so that four are rated, as in VLFeedback
     noise_step: int = 500  # POVID@92c7c678:llava/train/train_dpo_inherent.py#L663: of 1,000
     noise_term: bool = True  # post-training section of v1: the second comparison
     variant: Variant = "paper"
@@ -66,20 +66,18 @@ class Config:
 
 def rated_pairs(lab: Lab, cfg: Config) -> list[Row]:
     """Best against worst of other models' answers; best against the policy's own under noise."""
-    candidates = []
-    for number in range(cfg.others):
-        other = lab.workshop.other_base(lab, number + 1)
-        candidates += [lab.answer(policy=other) for _ in range(cfg.answers_each)]
+    pool = [name for name in OTHER_BASES for _ in range(cfg.answers_each)]
+    candidates = [[said.text for said in each] for each in answers_of_pool(lab, pool)]
     judge, rng = lab.annotator("closed-source-model"), lab.rng("noise")
-    rated = [judge.scores(lab.items, lab.media, answers) for answers in candidates]
+    rated = [judge.scores(lab.items, lab.media, each) for each in zip(*candidates, strict=True)]
     noisy = with_pictures(
         lab.media, lambda image: diffused(image, rng, cfg.noise_step, schedule="sigmoid")
     )
     misled = lab.policy.answer_items(lab.items, noisy, 1.0, lab.task.max_new_tokens)
     rows = []
     for place in range(len(lab.items)):
-        order = sorted(range(len(candidates)), key=lambda number: rated[number][place])
-        worst, best = candidates[order[0]][place], candidates[order[-1]][place]
+        order = sorted(range(len(pool)), key=lambda number: rated[number][place])
+        worst, best = (candidates[place][order[end]] for end in (0, -1))
         for other, rule in (
             (worst, "best against worst"),
             *(((misled[place], "best against an answer to noise"),) if cfg.noise_term else ()),

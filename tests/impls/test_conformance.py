@@ -61,7 +61,10 @@ def batch(inputs, gradients=()):
     for path in gradients:
         if path.startswith("extra."):
             leaves[path] = extra[path.removeprefix("extra.")].requires_grad_()
-    return PairBatch(**views, margin=extra.pop("margin", None), extra=extra), leaves
+    fields = {field.name for field in dataclasses.fields(PairBatch)}
+    named = {name: views.pop(name) for name in fields & set(views)}
+    margin = extra.pop("margin", None)
+    return PairBatch(**named, views=views, margin=margin, extra=extra), leaves
 
 
 @pytest.mark.parametrize(("name", "case"), pair_cases())

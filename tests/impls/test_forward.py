@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reference_impls.core.method import View
+from reference_impls.core.method import ContractError, View
 from reference_impls.core.model.encode import Encoder, EncodingError
 from reference_impls.core.train import forward, layout
 from reference_impls.core.train.forward import Scorer
@@ -479,28 +479,78 @@ def test_rows_that_cannot_be_scored_are_named():
 # --- KL, pixels, inputs --------------------------------------------------------------------------
 
 
-OTHER = View("rejected", response="rejected", likeliest_other=True)
+OTHER = View("rejected", response="rejected", scored="likeliest other")
+
+
+PICKED = (
+    View("chosen"),
+    View("likeliest", scored="likeliest"),
+    View("other", scored="likeliest other"),
+    View("elsewhere", scored="likeliest", picked_in="negative"),
+    View("negative", images="negative_images"),
+)
 
 
 @pytest.mark.parametrize("name", ["plain", "shared"])
-def test_the_likeliest_other_token_is_scored_where_a_view_asks_for_it(name, monkeypatch):
-    monkeypatch.setattr(forward, "CHUNK", 1)  # one position at a time: pieces are cut alike
+@pytest.mark.parametrize("chunk", [forward.CHUNK, 64])
+def test_tokens_are_picked_behind_the_answers_true_beginning(name, chunk, monkeypatch):
+    """The likeliest one, the likeliest other than the answer's own, and the one that is likeliest
+    under other images; by another model's choice where that is handed in."""
+    monkeypatch.setattr(forward, "CHUNK", chunk)
     model, processor = tiny_models.build("llava")
-    found, _ = scored(model, processor, ROWS, name, ("chosen", OTHER))
-    for place, row in enumerate(ROWS):
-        distributions, ids = spoken(model, processor, row, "rejected")
-        expected = torch.stack(
-            [torch.cat([d[:i], d[i + 1 :]]).max() for d, i in zip(distributions, ids, strict=True)]
-        )
-        assert torch.allclose(found.logps["rejected"][place, : len(ids)], expected, atol=2e-5)
-        chosen = direct(model, processor, row, "chosen")
-        assert torch.allclose(found.logps["chosen"][place, : len(chosen)], chosen, atol=2e-5)
+    model = copy.deepcopy(model)
+    rows = ROWS
+    # All other tokens are alike, so that an answer's own is the likeliest here and there.
+    said_at_all = {int(i) for each in rows for i in spoken(model, processor, each, "chosen")[1]}
+    head = model.get_output_embeddings().weight.data
+    head[[i for i in range(len(head)) if i not in said_at_all]] = 0.0
+    scorer = Scorer(Encoder(processor), PICKED)
+    batch = scorer.collate(rows)
+    every = {view.name for view in PICKED if view.scored != "own"}
+    with torch.no_grad():
+        scores = scorer._score(model, batch, name, {}, picking=every)
+        given = {n: torch.full_like(each, 7) for n, each in scores.picks.items()}
+        told = scorer._score(model, batch, name, {}, picks=given)
+    met = 0
+    for number, each in enumerate(rows):
+        true, ids = spoken(model, processor, each, "chosen")
+        other, _ = spoken(model, processor, each, "chosen_corrupt")
+        places = torch.arange(len(ids))
+        rival = true.clone()
+        rival[places, ids] = -torch.inf
+        met += int((true.argmax(-1) == ids).sum())
+        expected = {
+            "chosen": true[places, ids], "negative": other[places, ids],
+            "likeliest": true.max(-1).values, "other": rival.max(-1).values,
+            "elsewhere": true[places, other.argmax(-1)],
+        }  # fmt: skip
+        for view, values in expected.items():
+            assert torch.allclose(scores.logps[view][number, : len(ids)], values, atol=1e-4), view
+        for view in every:
+            assert torch.allclose(told.logps[view][number, : len(ids)], true[:, 7], atol=1e-4)
+    assert met, "no answer has a token that the model finds likeliest"
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        ((View("a", scored="likeliest", picked_in="b"),), "no view 'b'"),
+        ((View("a", scored="likeliest", picked_in="rejected"), "rejected"), "another answer"),
+        ((View("a", picked_by="policy"),), "nothing is picked"),
+    ],
+)
+def test_a_view_that_cannot_be_picked_is_refused(views, message):
+    with pytest.raises(ContractError, match=message):
+        Scorer(None, views)
 
 
 def test_a_token_that_is_the_likeliest_itself_gives_way_to_the_second():
     logits = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0], [3.0, 1.0, 2.0]], requires_grad=True)
-    targets, avoided = torch.tensor([0, 1, 0]), torch.tensor([True, True, False])
-    found = forward._token_scores(logits, targets, lambda each: each, avoided, None, None)[:, 0]
+    own, pair = torch.tensor([0, 1, 0]), slice(0, 2)
+    head = forward._Head(
+        lambda each: each, torch.arange(3), own, None, [forward._Pick(pair, pair, other=True)]
+    )
+    found = head(logits)[:, 0]
     assert torch.allclose(found, logits.log_softmax(-1)[torch.arange(3), torch.tensor([2, 0, 0])])
     found.sum().backward()
     assert logits.grad[0].argmax() == 2 and logits.grad[1].argmax() == 0
@@ -513,6 +563,8 @@ def test_a_stored_reference_keeps_the_answer_and_the_likeliest_other_apart():
     batch = other.collate(ROWS)
     with pytest.raises(StoredReferenceError, match="has not scored this answer"):
         plain.of(batch)
+    unseen = Scorer(Encoder(processor), PICKED).collate(ROWS)
+    assert unseen.keys["likeliest"] != unseen.keys["elsewhere"]
     kept = other.store(model, ROWS, batch_size=2).of(batch)["rejected"]
     assert torch.allclose(kept, other.score(model, batch).logps["rejected"], atol=2e-5)
 

@@ -3,6 +3,8 @@ their own terms act on."""
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,13 +13,22 @@ import pytest
 import torch
 from PIL import Image
 
+from reference_impls.bench.experiment import Experiment
+from reference_impls.core import PairBatch, Scores
 from reference_impls.core.data.rows import text
 from reference_impls.core.data.situations import cut_off, sentences, told_before, with_pictures
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
+from reference_impls.core.method import PairStage, View
+from reference_impls.core.model.encode import Encoder
+from reference_impls.core.settings import lab as settings_of
+from reference_impls.core.train.checkpoints import begin
+from reference_impls.core.train.forward import Scorer
+from reference_impls.core.train.pairs import train_pairs
 from reference_impls.core.worlds.protocol import Item, Media, Turn, ask
-from reference_impls.methods import dpo, xgen_mm
-from tests.impls.test_objectives import batch
+from reference_impls.methods import dpo, povid, xgen_mm
+from tests.impls.scripts import SCRIPTS
+from tests.impls.test_objectives import batch, scores
 
 
 @dataclass
@@ -44,6 +55,28 @@ def drawn(world, policy, *, count=6, task="brief", **others) -> Lab:
 
 def losses(script, pairs, **config):
     return script.loss(pairs, replace(script.Config(), **config))[0]
+
+
+def answer(*logps: float, reference: float = -1.0) -> Scores:
+    """One row; the reference has every token at the same log-probability."""
+    row = torch.tensor([logps], dtype=torch.float64, requires_grad=True)
+    ones = torch.ones(1, len(logps), dtype=torch.float64)
+    return Scores(row, reference * ones, ones)
+
+
+def minus_log_sigmoid(x: float) -> float:
+    return math.log(1 + math.exp(-x))
+
+
+def pulls(script, pairs: PairBatch, views: Sequence[str], **config) -> dict[str, float]:
+    """By view, the gradient of a row's loss with respect to its answer's log-probability."""
+    losses(script, pairs, **config).sum().backward()
+    found = {}
+    for name in views:
+        grad = pairs.need(name).logps.grad
+        found[name] = 0.0 if grad is None else grad[0, 0].item()
+        pairs.need(name).logps.grad = None
+    return found
 
 
 def near(found, expected):
@@ -111,3 +144,123 @@ def test_the_best_of_other_models_stands_against_their_worst_and_against_an_answ
     bare = drawn(world, Speaker(policy), **others)
     assert len(xgen_mm.rated_pairs(bare, xgen_mm.Config(noise_term=False))) == 6
     assert set(bare.tally.rules) == {"best against worst"}
+
+
+# --- POVID ----------------------------------------------------------------------------------------
+
+
+def three_answers() -> PairBatch:
+    """Log-ratios 2, -1 and 0.5 of the reference answer, the spoilt one, the tokens under noise."""
+    return PairBatch(
+        answer(0.0, 0.0), answer(-2.0), views={"rejected_noise": answer(-1.0, -0.5)}
+    )  # fmt: skip
+
+
+def test_povid_by_hand_one_sigmoid_in_the_paper_and_two_in_the_code():
+    weights = {"alpha": 1.0, "beta_1": 0.5, "beta_2": 2.0, "beta": 0.3}
+    paper = minus_log_sigmoid(1.0 * 2 - (0.5 * -1 + 2.0 * 0.5))
+    code = (minus_log_sigmoid(0.3 * (2 + 1)) + minus_log_sigmoid(0.3 * (2 - 0.5))) / 2
+    for variant, expected in (("paper", paper), ("survey", paper), ("code", code)):
+        found = losses(povid, three_answers(), variant=variant, **weights).item()
+        assert found == pytest.approx(expected, abs=1e-12)
+    assert paper != pytest.approx(code, abs=0.1)
+
+
+def test_a_pair_that_is_won_takes_the_gradient_from_the_other_one_in_the_paper_alone():
+    """The spoilt answer is far below: the tokens under noise are still lowered by the code."""
+
+    def pull(spoilt, variant):
+        pairs = replace(three_answers(), rejected=answer(spoilt))
+        return pulls(povid, pairs, ["rejected_noise"], variant=variant)["rejected_noise"]
+
+    for variant, kept in (("paper", False), ("code", True)):
+        even, won = pull(-1.0, variant), pull(-100.0, variant)
+        assert even > 0 and (won > even / 2) == kept
+
+
+@pytest.mark.parametrize("variant", ["paper", "code"])
+def test_without_the_tokens_under_noise_povid_is_dpo(variant):
+    pairs = batch(views={"rejected_noise": scores(8)})
+    bare = losses(povid, pairs, variant=variant, noise_term=False)
+    near(bare, losses(dpo, pairs))
+    first, _ = povid.text_loss(replace(pairs, views={}), povid.Config(variant=variant))
+    near(first, losses(dpo, pairs))
+    assert not torch.allclose(losses(povid, pairs, variant=variant), bare)
+
+
+def test_the_paper_scores_under_the_noisy_image_and_the_code_under_the_clean_one():
+    named = {v.name: v for v in povid.METHOD.last.views_of(povid.Config())}
+    assert named["rejected_noise"].images == "noisy_images"
+    assert named["rejected_noise"].picked_by == "policy" and "noise" not in named
+    named = {v.name: v for v in povid.METHOD.last.views_of(povid.Config(variant="code"))}
+    assert named["rejected_noise"].images == "images"
+    assert named["rejected_noise"].picked_in == "noise" and not named["noise"].reference
+    bare = povid.METHOD.last.views_of(povid.Config(noise_term=False))
+    assert [view.name for view in bare] == ["chosen", "rejected"]
+
+
+def test_povids_rejected_answers_are_the_reference_with_errors(world):
+    lab = drawn(world, Speaker(lambda item, shown: ""), task="describe")
+    rows = povid.spoilt_answers(lab, povid.Config(errors=1))
+    assert len(rows) == 6 and lab.tally.rules == {"errors written in": 6}
+    for row in rows:
+        spoilt = text(row["rejected"])
+        assert text(row["chosen"]) == row["item"].truth
+        wrong = [not claim.right for claim in lab.task.judge(row["item"], spoilt)]
+        assert sum(wrong) == 1 and lab.task.parses(row["item"], spoilt)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "steps"),
+    [
+        ({}, {}, 60),
+        ({"text_term": False}, {}, 15),
+        ({}, {"steps": 2}, 2),
+        ({}, {"steps": None}, None),
+    ],
+)
+def test_a_baseline_has_the_steps_of_all_stages(config, changes, steps, world, tiny_base, tmp_path):
+    made = Experiment(
+        SCRIPTS["povid"], povid.Config(**config), "lab", changes, world, tmp_path, tiny_base
+    )
+    baseline = SCRIPTS["dpo"]
+    run = made.run_of(baseline, baseline.method.config(), tmp_path, None)
+    assert run.settings(baseline.method.last).steps == steps
+
+
+@pytest.mark.parametrize("picked_by", ["policy", "each"])
+def test_the_reference_scores_what_the_policy_picks_or_what_it_picks_itself(
+    picked_by, loaded, world, tmp_path
+):
+    """Trained against another reference for a step: whose tokens its log-probabilities are of."""
+    model, processor = loaded
+    torch.manual_seed(1)
+    other = copy.deepcopy(model)
+    for weight in other.parameters():
+        weight.data += 0.05 * torch.randn_like(weight)
+    view = View("likeliest", scored="likeliest", picked_by=picked_by)
+    seen: list[PairBatch] = []
+
+    def loss(pairs: PairBatch, cfg: Any) -> Any:
+        seen.append(pairs)
+        return -pairs.need("likeliest").log_ratio(), {}
+
+    settings = settings_of(1e-9, steps=1, batch_size=4, pairs=4)
+    stage = PairStage(data=povid.spoilt_answers, loss=loss, views=(view,), lab=settings,
+                      paper=settings)  # fmt: skip
+    rows = povid.spoilt_answers(drawn(world, None, count=4), povid.Config())
+    with torch.no_grad():
+        scorer = Scorer(Encoder(processor), (view,))
+        before = scorer.score(model, scorer.collate(rows))
+        picks = before.picks if picked_by == "policy" else None
+        frozen = scorer.score(other, scorer.collate(rows), picks=picks).logps["likeliest"]
+        alone = scorer.score(other, scorer.collate(rows)).logps["likeliest"]
+    assert torch.equal(alone, frozen) == (picked_by == "each")
+    begin(tmp_path, {}, False)
+    train_pairs(model, processor, rows, stage=stage, cfg=None, settings=settings, output=tmp_path,
+                reference_model=other)  # fmt: skip
+    (pairs,) = seen
+    found = pairs.need("likeliest")
+    for mine, theirs in ((found.logps, before.logps["likeliest"]), (found.ref_logps, frozen)):
+        mine, theirs = mine.sum(-1).sort().values, theirs.sum(-1).sort().values
+        assert torch.allclose(mine, theirs, atol=1e-4)

@@ -26,7 +26,7 @@ import inspect
 import itertools
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,12 +100,14 @@ class Distributions:
 
 @dataclass(frozen=True)
 class ViewScores:
-    """By view: logps (B, T), 0 where the mask is 0, and kl (B,), the sum over answer positions of
-    KL(other || model) where it was asked for."""
+    """By view: logps (B, T), 0 where the mask is 0; kl (B,), the sum over answer positions of
+    KL(other || model) where it was asked for; and picks (n,), the tokens that were scored at a
+    view's n answer positions where these are not the answer's own."""
 
     logps: dict[str, Tensor]
     masks: dict[str, Tensor]
     kl: dict[str, Tensor] = field(default_factory=dict)
+    picks: dict[str, Tensor] = field(default_factory=dict)
     distributions: Distributions | None = None
     exact: bool = True
     """Whether the model computed in float32, and not in 16 bits under autocast."""
@@ -182,18 +184,12 @@ def _token_scores(
     hidden: Tensor,
     targets: Tensor,
     project: Callable[[Tensor], Tensor],
-    avoided: Tensor | None,
     other: Tensor | None,
     project_other: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
-    """(n, 1) log-probabilities of target tokens, or (n, 2) with KL(other || model) beside them.
-
-    Where `avoided` (n,) is True the likeliest token that is not the target takes its place."""
+    """(n, 1) log-probabilities of target tokens, or (n, 2) with KL(other || model) beside them."""
     logits = project(hidden).float()
     total = logits.logsumexp(-1)
-    if avoided is not None:
-        likeliest = logits.detach().scatter(-1, targets[:, None], float("-inf")).argmax(-1)
-        targets = torch.where(avoided, likeliest, targets)
     logps = logits.gather(-1, targets[:, None])[:, 0] - total
     if other is None or project_other is None:
         return logps[:, None]
@@ -203,18 +199,28 @@ def _token_scores(
     return torch.stack([logps, (theirs.exp() * (theirs - ours)).sum(-1)], -1)
 
 
+@dataclass(frozen=True)
+class _Pick:
+    """Of one view: which of a batch's answer tokens are picked, which positions pick them, and
+    whether the answer's own token is left out."""
+
+    tokens: slice
+    by: slice
+    other: bool
+
+
 @dataclass
 class _Head:
     """Stands in for the forward of an output layer: hidden states (S, L, d) -> token scores (N, k).
 
     Pieces of more than CHUNK logits are computed again in the backward pass, so that no more than
-    one piece is held."""
+    one piece is held. `targets` are, after the call, the tokens that were scored."""
 
     project: Callable[[Tensor], Tensor]
     where: Tensor
     targets: Tensor
-    avoided: Tensor | None
     other: Distributions | None
+    picking: Sequence[_Pick] = ()
     chosen: Tensor = field(init=False)
     vocabulary: int = 1
     exact: bool = True
@@ -226,6 +232,7 @@ class _Head:
         flat = hidden.reshape(-1, hidden.shape[-1]).index_select(0, self.where)
         self.chosen = flat
         size = max(1, CHUNK // self.vocabulary)
+        self.targets = self._picked(flat, size)
         scores = []
         for start in range(0, len(flat), size):
             part = slice(start, start + size)
@@ -233,7 +240,6 @@ class _Head:
                 flat[part],
                 self.targets[part],
                 self.project,
-                None if self.avoided is None else self.avoided[part],
                 None if self.other is None else self.other.hidden[part],
                 None if self.other is None else self.other.project,
             )
@@ -242,6 +248,18 @@ class _Head:
             else:
                 scores.append(_token_scores(*given))
         return torch.cat(scores)
+
+    @torch.no_grad()
+    def _picked(self, flat: Tensor, size: int) -> Tensor:
+        """(N,) the answers' own tokens, and the likeliest ones where views ask for them."""
+        targets = self.targets.clone()
+        for pick in self.picking:
+            own, by = self.targets[pick.tokens], flat[pick.by]
+            tops = [self.project(part).topk(2, -1).indices for part in torch.split(by, size)]
+            first, second = torch.cat(tops).unbind(-1)
+            # Of two equal logits, which one is picked is the library's choice.
+            targets[pick.tokens] = torch.where(first == own, second, first) if pick.other else first
+        return targets
 
 
 @dataclass
@@ -296,8 +314,10 @@ class Scorer:
             raise
         keys = {
             view.name: [
-                digest(f"{prompt.key} {answer.ids}{' other' * view.likeliest_other}".encode())
-                for prompt, answer in zip(prompts[view.name], answers[view.name], strict=True)
+                digest(f"{prompt.key} {answer.ids}{how}".encode())
+                for prompt, answer, how in zip(
+                    prompts[view.name], answers[view.name], _picked_how(view, prompts), strict=True
+                )
             ]
             for view in self.views
         }
@@ -361,17 +381,22 @@ class Scorer:
         pixels: Mapping[str, Tensor] | None = None,
         distributions: Sequence[str] = (),
         kl_from: Distributions | None = None,
+        picks: Mapping[str, Tensor] | None = None,
     ) -> ViewScores:
         """Log-probabilities of every view's answers.
 
         pixels: by view, pixel values that take the place of its own, shaped as in `model_inputs`.
         distributions: views whose distributions over the vocabulary another model is compared
         with: hand the result's `distributions` to that model's call as `kl_from`.
+        picks: by view, tokens that another model's call gave as its `picks`, to be scored here.
         Raises EncodingError, which names the row, where one is longer than the model reads.
         """
         check_fits(bare(model), batch)
         layout = self.layout(model, batch).name
-        return self._score(model, batch, layout, pixels or {}, distributions, kl_from)
+        given, asked = picks or {}, {view.name for view in batch.views if view.scored != "own"}
+        return self._score(
+            model, batch, layout, pixels or {}, distributions, kl_from, given, asked - set(given)
+        )
 
     def layout(self, model: nn.Module, batch: ViewBatch) -> Layout:
         """The layout that a model is scored in, decided for training and for not.
@@ -436,7 +461,7 @@ class Scorer:
                 weight.requires_grad_(True)
             for name in names:
                 with torch.set_grad_enabled(learning):
-                    scores = self._score(inner_call(model), batch, name, {}, (), None)
+                    scores = self._score(inner_call(model), batch, name, {})
                     exact = exact and scores.exact
                     flat = torch.cat([each.flatten() for each in scores.logps.values()])
                     signs = torch.linspace(-1, 1, len(flat), device=flat.device)
@@ -468,8 +493,10 @@ class Scorer:
         batch: ViewBatch,
         layout: LayoutName,
         pixels: Mapping[str, Tensor],
-        distributions: Sequence[str],
-        kl_from: Distributions | None,
+        distributions: Sequence[str] = (),
+        kl_from: Distributions | None = None,
+        picks: Mapping[str, Tensor] | None = None,
+        picking: Collection[str] = (),
     ) -> ViewScores:
         inner = bare(model)
         device = next(inner.parameters()).device
@@ -481,12 +508,25 @@ class Scorer:
         head = inner.get_output_embeddings()
         text = inner.config.get_text_config()
         scaled = any(getattr(text, name, None) not in (None, 1.0) for name in SCALED_LOGITS)
+        places, targets = batch.places(), batch.targets.to(device)
+        if picks:
+            targets = targets.clone()
+            for name, tokens in picks.items():
+                targets[places[name]] = tokens.to(device)
         reader = _Head(
             project=_same if scaled else head.forward,
             where=sequences.where.to(device),
-            targets=batch.targets.to(device),
-            avoided=batch.avoided(device),
+            targets=targets,
             other=kl_from,
+            picking=[
+                _Pick(
+                    places[view.name],
+                    places[view.picked_in or view.name],
+                    view.scored == "likeliest other",
+                )
+                for view in batch.views
+                if view.name in picking
+            ],
             vocabulary=int(text.vocab_size),
         )
         with contextlib.ExitStack() as stack:
@@ -504,19 +544,18 @@ class Scorer:
         if distributions:
             asked = Distributions(reader.chosen.detach(), reader.project, tuple(distributions))
         masks = {name: mask.to(device) for name, mask in batch.masks.items()}
-        return ViewScores(logps, masks, kl, asked, reader.exact)
+        picked = {name: reader.targets[places[name]] for name in picking}
+        return ViewScores(logps, masks, kl, picked, asked, reader.exact)
 
     def _by_view(
         self, batch: ViewBatch, values: Tensor, device: torch.device, other: Distributions | None
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Scores of all answer tokens, (N, 1 or 2), as (B, T) by view and sums of KL (B,)."""
         logps, kl = {}, {}
-        start = 0
+        places = batch.places()
         for view in batch.views:
             mask = batch.masks[view.name].to(device).bool()
-            count = sum(len(answer.ids) for answer in batch.answers[view.name])
-            part = values[start : start + count]
-            start += count
+            part = values[places[view.name]]
             empty = part.new_zeros(mask.shape)
             logps[view.name] = empty.masked_scatter(mask, part[:, 0])
             if other is not None and view.name in other.views:
@@ -590,14 +629,12 @@ class Scorer:
         picked = _Picked(sequences.where.to(device) + 1)
         with _replacing(inner.get_output_embeddings(), "forward", picked):
             model(**self._arguments(None, sequences, device), use_cache=False)
-        found, start = {}, 0
+        found, places = {}, batch.places()
         for view in batch.views:
             mask = batch.masks[view.name].to(device).bool()
-            stop = start + sum(len(answer.ids) for answer in batch.answers[view.name])
-            part = picked.states[start:stop]
+            part = picked.states[places[view.name]]
             empty = part.new_zeros((*mask.shape, part.shape[-1]))
             found[view.name] = empty.masked_scatter(mask[..., None], part)
-            start = stop
         return found
 
     # --- the reference ---------------------------------------------------------------------------
@@ -688,6 +725,14 @@ def check_fits(inner: Any, batch: ViewBatch) -> None:
             [len(answer.ids) for answer in batch.answers[name]],
             [f"{row}, view '{name}'" for row in batch.names],
         )
+
+
+def _picked_how(view: View, prompts: Mapping[str, Sequence[Prompt]]) -> list[str]:
+    """For each row, what a key of a view's scores has besides prompt, images and answer: nothing
+    where the answer's own tokens are scored."""
+    if view.scored == "own":
+        return [""] * len(prompts[view.name])
+    return [f" {view.scored} in {prompt.key}" for prompt in prompts[view.picked_in or view.name]]
 
 
 def _keep(folder: Path | None, logps: Mapping[str, Tensor]) -> None:

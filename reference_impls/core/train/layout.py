@@ -60,23 +60,19 @@ class ViewBatch:
     def __len__(self) -> int:
         return len(self.names)
 
+    def places(self) -> dict[str, slice]:
+        """By view, where its answers' tokens stand among the N of the batch."""
+        found, start = {}, 0
+        for view in self.views:
+            stop = start + sum(len(answer.ids) for answer in self.answers[view.name])
+            found[view.name] = slice(start, stop)
+            start = stop
+        return found
+
     def to(self, device: torch.device | str) -> ViewBatch:
         """The same with its masks on a device; what the model reads is moved when it is scored."""
         masks = {name: mask.to(device) for name, mask in self.masks.items()}
         return dataclasses.replace(self, masks=masks)
-
-    def avoided(self, device: torch.device) -> Tensor | None:
-        """(N,) True on the tokens of `targets` in whose place the likeliest other one is scored;
-        None where there are none."""
-        if not any(view.likeliest_other for view in self.views):
-            return None
-        told = [
-            view.likeliest_other
-            for view in self.views
-            for answer in self.answers[view.name]
-            for _ in answer.ids
-        ]
-        return torch.tensor(told, device=device)
 
     def some(self, rows: Sequence[int]) -> ViewBatch:
         """These rows alone, by their places in the batch."""

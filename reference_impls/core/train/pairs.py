@@ -216,13 +216,23 @@ class PairTrainer(common.Checkpoints):
             return Scored(self.scorer.score(model, batch, pixels=pixels).logps), reference
         if not wanted and not vocabulary:
             return Scored(self.scorer.score(model, batch, pixels=pixels).logps), {}
+        picks: dict[str, Tensor] = {}
+        by_policy = [view.name for view in self.views if view.picked_by == "policy"]
+        if by_policy:
+            with torch.no_grad():
+                found = self.scorer.score(model, batch, pixels=pixels).picks
+            picks = {name: found[name] for name in by_policy}
         with (
             torch.no_grad(),
             self.accelerator.autocast(),  # the policy's own forward is wrapped in it
             common.as_reference(model, self.reference_model) as frozen,
         ):
-            theirs = self.scorer.score(frozen, batch, pixels=pixels, distributions=vocabulary)
-        ours = self.scorer.score(model, batch, pixels=pixels, kl_from=theirs.distributions)
+            theirs = self.scorer.score(
+                frozen, batch, pixels=pixels, distributions=vocabulary, picks=picks
+            )
+        ours = self.scorer.score(
+            model, batch, pixels=pixels, kl_from=theirs.distributions, picks=picks
+        )
         reference = {name: theirs.logps[name] for name in wanted}
         return Scored(ours.logps, ours.kl), reference
 
@@ -411,6 +421,8 @@ def why_not_stored(stage: PairStage, views: Sequence[View]) -> str:
         return "makes other images at every step"
     if any(view.vocabulary_kl for view in views):
         return "compares whole distributions with it"
+    if any(view.picked_by == "policy" for view in views):
+        return "scores tokens that the policy picks anew at every step"
     if not any(view.reference for view in views):
         return "has none"
     return ""
