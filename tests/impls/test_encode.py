@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -183,6 +184,53 @@ def metaspace_llava():
     return processor
 
 
+def with_bos(family: str, ending: str = ""):
+    """A family's processor whose tokenizer begins each text with <s>, as Llama's and Mistral's do,
+    and ends it with `ending`."""
+    from tokenizers.processors import TemplateProcessing
+
+    _, processor = tiny_models.FAMILIES[family]()
+    processor.tokenizer.add_special_tokens({"bos_token": "<s>"})
+    ids = [(token, processor.tokenizer.convert_tokens_to_ids(token)) for token in ("<s>", ending)]
+    processor.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"<s> $A {ending}".strip(), pair="$A $B", special_tokens=ids if ending else ids[:1]
+    )
+    return processor
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next", "qwen2_5_vl", "gemma3"])
+@pytest.mark.parametrize("case", CASES)
+def test_a_prompt_begins_as_transformers_begins_it(family, case):
+    messages, images = CASES[case]
+    processor = with_bos(family)
+    asked = parts(messages)
+    encoder = Encoder(processor)
+    shown = iter(images)
+    turns = [
+        turn
+        | {"content": [
+            {"type": "image", "image": next(shown)} if part["type"] == "image" else part
+            for part in turn["content"]
+        ]}
+        for turn in encoder._placed(messages, len(images))
+    ]  # fmt: skip
+    theirs = processor.apply_chat_template(
+        turns, add_generation_prompt=True, tokenize=True, return_dict=True
+    )["input_ids"]
+    ours = encoder.prompt(asked, images)
+    assert ours.ids == torch.as_tensor(theirs).flatten().tolist()
+    assert ours.ids.count(processor.tokenizer.bos_token_id) == 1
+    last = {"role": "user", "content": [*asked[-1]["content"], {"type": "text", "text": "<s>"}]}
+    found = Encoder(processor).prompts([(asked, images), ([*asked[:-1], last], images)])
+    assert found[0].ids == ours.ids
+    assert found[1].ids.count(processor.tokenizer.bos_token_id) == 1
+
+
+def test_what_a_tokenizer_ends_its_texts_with_does_not_end_a_prompt():
+    ids = Encoder(with_bos("llava", "<|im_end|>")).prompt(*CASES["one image"]).ids
+    assert ids == Encoder(with_bos("llava")).prompt(*CASES["one image"]).ids
+
+
 def test_no_space_is_added_where_an_answer_continues_a_prompt():
     processor = metaspace_llava()
     encoder = Encoder(processor)
@@ -237,6 +285,21 @@ def test_images_and_places_that_do_not_match_are_refused_in_one_line(messages, i
     assert "\n" not in str(raised.value)
 
 
+def test_a_template_that_leaves_out_or_refuses_a_turn_is_said_in_one_line():
+    _, processor = tiny_models.FAMILIES["llava"]()
+    prompt = [SYSTEM, {"role": "user", "content": "What is it?"}]
+    for template, said in (
+        ("{% for m in messages if m['role'] != 'system' %}{{ m['content'][0]['text'] }}"
+         "{% endfor %}", "leaves out 'Be brief.' of the system turn"),
+        ("{% for m in messages %}{{ 'A: ' + m['content'] }}{% endfor %}", "does not take it: can"),
+        ("{{ raise_exception('Roles must alternate') }}", "does not take it: Roles must alternate"),
+        ("{% for m in messages %}", "does not take it: Unexpected end of template"),
+    ):  # fmt: skip
+        processor.chat_template = template
+        with pytest.raises(EncodingError, match=re.escape(said)):
+            Encoder(processor).prompt(prompt)
+
+
 def test_the_content_of_an_image_counts_and_not_its_object():
     assert image_key(picture(3)) == image_key(picture(3))
     assert len({image_key(picture(3)), image_key(picture(4)), image_key(picture(3, 24, 40))}) == 3
@@ -280,6 +343,28 @@ def test_an_answer_stops_at_the_templates_ending_and_is_given_without_it():
         assert number in encoder.stop_ids()
         answer = encoder.answer([{"role": "user", "content": "What?"}], [], "A dog.")
         assert encoder.decode([*answer.ids, *answer.ids]) == "A dog."
+
+
+def test_an_answer_is_not_shaped_by_what_a_checkpoint_asks_for_besides():
+    model, processor = tiny_models.FAMILIES["qwen2_5_vl"]()
+    encoder = Encoder(processor)
+    asked = [[{"role": "user", "content": f"What is it, {number}?"}] for number in range(4)]
+
+    def answers():
+        torch.manual_seed(0)
+        return [
+            generate(model, encoder, asked, [[]] * 4, max_new_tokens=8, temperature=temperature)
+            for temperature in (None, 1.0)
+        ]
+
+    plain = answers()
+    for name, value in {
+        "min_new_tokens": 8, "no_repeat_ngram_size": 1, "min_p": 0.9, "typical_p": 0.1,
+        "repetition_penalty": 5.0, "bad_words_ids": [[5], [6]], "forced_eos_token_id": 7,
+        "sequence_bias": [[[9], 50.0]], "max_length": 3,
+    }.items():  # fmt: skip
+        setattr(model.generation_config, name, value)
+    assert answers() == plain
 
 
 def test_sampling_leaves_the_random_state_and_the_mode_and_suppresses_image_tokens():

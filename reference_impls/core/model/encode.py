@@ -5,6 +5,8 @@ is sampled is what is trained and what is scored:
 
 - a prompt is what the chat template writes up to and with the generation prompt, its images
   expanded by the processor where they stand;
+- what the tokenizer begins each text with (`<s>` of LLaVA-1.5) goes before the prompt, where its
+  template does not write that: transformers' `apply_chat_template` does the same;
 - an answer is what the template writes after that, with the template's own ending;
 - text is text. A literal `<image>` or `<|im_end|>` inside a message is not a control token.
 """
@@ -22,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
@@ -176,6 +179,7 @@ class Encoder:
             for number in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
             if number is not None
         )
+        self.opening_ids = self._opening_ids()
         self.control = self._control_tokens()
         self.control_ids = {
             self.tokenizer.convert_tokens_to_ids(token) for token in self.control
@@ -204,6 +208,20 @@ class Encoder:
                 del _SHARED[next(iter(_SHARED))]
             _SHARED[name] = cls(processor, pixel_bytes=640 << 20, texts=1 << 16)
         return _SHARED[name]
+
+    def _opening_ids(self) -> list[int]:
+        """What the tokenizer puts before a text by itself; what it puts behind one would end a
+        prompt before its answer, and is left out."""
+        plain, whole = (
+            self.tokenizer("a", add_special_tokens=added)["input_ids"] for added in (False, True)
+        )
+        first = next((n for n in range(len(whole)) if whole[n : n + len(plain)] == plain), 0)
+        return list(whole[:first])
+
+    def opening_of(self, rendered: str) -> list[int]:
+        """Tokens that go before a rendered conversation; none where its template wrote them."""
+        bos = self.tokenizer.bos_token
+        return [] if bos and rendered.startswith(bos) else self.opening_ids
 
     def _control_tokens(self) -> frozenset[str]:
         """Special tokens and the processor's placeholders.
@@ -278,9 +296,12 @@ class Encoder:
     ) -> list[str]:
         if not conversations:
             return []
-        texts: list[str] = self.processor.apply_chat_template(
-            list(conversations), add_generation_prompt=generation_prompt, tokenize=False
-        )
+        try:
+            texts: list[str] = self.processor.apply_chat_template(
+                list(conversations), add_generation_prompt=generation_prompt, tokenize=False
+            )
+        except (TemplateError, TypeError) as problem:  # it adds a list of parts to a text
+            raise EncodingError(f"the chat template does not take it: {problem}") from problem
         return texts
 
     # --- tokens ----------------------------------------------------------------------------------
@@ -392,9 +413,10 @@ class Encoder:
         pictures = [images for _, images, _, _ in new.values()]
         marked = [tuple(marks) for _, _, marks, _ in new.values()]
         outputs = self._process_alike(rendered, pictures, marked)
-        for (asked, (_, _, marks, keys)), text, (output, expanded) in zip(
+        for (asked, (turns, _, marks, keys)), text, (output, expanded) in zip(
             new.items(), rendered, outputs, strict=True
         ):
+            _refuse_loss(turns, text)
             found[asked] = self._made(text, expanded, output, tuple(marks), keys)
             self._keep(asked, found[asked])
         return [found[asked] for asked in order]
@@ -463,7 +485,9 @@ class Encoder:
         alike: dict[object, list[int]] = {}
         for number, (text, shown, hidden) in enumerate(zip(rendered, images, marks, strict=True)):
             sizes = tuple(image.size for image in shown)
-            together = bool(shown) and not hidden and len(set(sizes)) == 1
+            # `_Encoding`, which what is hidden or goes before a text needs, is of one text.
+            plain = not hidden and not self.opening_of(text)
+            together = bool(shown) and plain and len(set(sizes)) == 1
             key = (len(text), len(text.split()), sizes) if together else number
             alike.setdefault(key, []).append(number)
         found: dict[int, tuple[dict[str, Tensor], str]] = {}
@@ -674,10 +698,23 @@ _SHARED: dict[str, Encoder] = {}
 worker, are asked about the same pictures."""
 
 
+def _refuse_loss(turns: Sequence[Mapping[str, Any]], rendered: str) -> None:
+    """Raises EncodingError where a template left out a text (a system turn, say): the model would
+    be trained on another conversation. Thoughts of earlier turns it may leave out."""
+    for turn in turns:
+        for part in turn["content"]:
+            text = part.get("text", "").rpartition("</think>")[2].strip()
+            if text not in rendered:
+                raise EncodingError(
+                    f"the chat template leaves out {text[:40]!r} of the {turn['role']} turn"
+                )
+
+
 class _Reader:
     """Stands where a processor expects its tokenizer: notes texts with their images expanded.
 
-    Where texts hold literal control tokens, their ids are the encoder's."""
+    Where texts hold literal control tokens, or lack the tokenizer's opening, their ids are the
+    encoder's."""
 
     def __init__(self, encoder: Encoder, marks: tuple[str, ...]) -> None:
         self.encoder, self.marks = encoder, marks
@@ -688,10 +725,12 @@ class _Reader:
 
     def __call__(self, text: Any, **options: Any) -> Any:
         self.texts = [text] if isinstance(text, str) else list(text)
-        if not self.marks:
+        opening = self.encoder.opening_of(self.texts[0])
+        if not self.marks and not opening:
             return self.encoder.tokenizer(self.texts, **options)
         ids, spans = self.encoder._tokens(self.texts[0], self.marks)
         places = self.encoder._plain(self.texts[0], self.marks)[2]
+        ids, spans = [*opening, *ids], [*[(0, 0)] * len(opening), *spans]
         return _Encoding(ids, spans, places, options.get("return_tensors"))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from transformers import GenerationConfig
 
 from reference_impls.core.model.encode import Encoder, Messages, check_room
 
@@ -76,6 +77,15 @@ def generate(
     return answers
 
 
+_SHAPING = {
+    name
+    for name in vars(GenerationConfig())
+    if not name.startswith("_")
+    and name not in ("bos_token_id", "decoder_start_token_id", "max_length", "transformers_version")
+}
+"""What a `generation_config.json` can say beside the model's own tokens."""
+
+
 def _options(
     model: Any, encoder: Encoder, max_new_tokens: int, temperature: float | None
 ) -> dict[str, Any]:
@@ -85,7 +95,11 @@ def _options(
         return [] if value is None else [value] if isinstance(value, int) else list(value)
 
     config = model.generation_config
-    options: dict[str, Any] = {
+    usual = GenerationConfig._get_default_generation_params()
+    # What a checkpoint asks for besides (`min_new_tokens`, `no_repeat_ngram_size`) would hold, too:
+    # `generate` takes from it all that it is not told.
+    theirs = [name for name in config.to_diff_dict() if name in _SHAPING]
+    options: dict[str, Any] = {name: usual.get(name) for name in theirs} | {
         "max_new_tokens": max_new_tokens,
         "eos_token_id": sorted({*encoder.stop_ids(), *ids(config.eos_token_id)}),
         "pad_token_id": encoder.pad_id,
