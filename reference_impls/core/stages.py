@@ -28,7 +28,7 @@ from reference_impls.core.method import (
     Stage,
 )
 from reference_impls.core.model.encode import Encoder
-from reference_impls.core.model.load import PixelLimits, load
+from reference_impls.core.model.load import PixelLimits, adapters_of, load
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.processes import by_main, main_process
 from reference_impls.core.settings import BESIDE_A_RUN, TrainSettings
@@ -36,6 +36,7 @@ from reference_impls.core.train.checkpoints import (
     MODEL,
     begin,
     digest,
+    file_digest,
     finished,
     mark_complete,
     saving,
@@ -308,8 +309,20 @@ def _identity(
     }
 
 
+DECIDES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
+"""Endings of the files of a checkpoint that its answers depend on."""
+
+
 def model_digest(path: str) -> str:
-    """A name for a checkpoint's weights; a hub's id stands for itself."""
-    folder = Path(path).expanduser()
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    return digest(*(file.read_bytes() for file in files)) if files else path
+    """A name for all that a checkpoint's answers depend on: weights, configuration, tokenizer and
+    template, of an adapter those of the model below it, too. A hub's id stands for itself."""
+    base, adapters = adapters_of(path)
+    parts = []
+    for each in (base, *adapters):
+        folder = Path(each).expanduser()
+        if not folder.is_dir():
+            parts.append(each)
+            continue
+        files = [file for file in sorted(folder.iterdir()) if file.suffix in DECIDES]
+        parts += [f"{file.name} {file_digest(file)}" for file in files if file.is_file()]
+    return parts[0] if parts == [path] else digest(*parts)

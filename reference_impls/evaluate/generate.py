@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from reference_impls.core.data.images import ImageProblem, opened
 from reference_impls.core.model.encode import Encoder, EncodingError
 from reference_impls.core.model.generation import generate
@@ -50,11 +52,16 @@ def answers(
 ) -> Iterator[list[tuple[Question, str]]]:
     """Batches of questions with their answers.
 
-    Raises BadInput for an image or a question that the model cannot be given, FileNotFoundError and
-    OSError where there is no such model.
+    Raises BadInput for a model that cannot be used, and for an image or a question that it cannot
+    be given.
     """
-    model, processor = load(asking.model, asking.device, asking.dtype)
-    encoder = Encoder(processor)
+    try:
+        model, processor = load(asking.model, asking.device, asking.dtype)
+        encoder = Encoder(processor)
+    except ModuleNotFoundError:
+        raise
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        raise BadInput(f"--model: {error}") from error
     began = said = time.monotonic()
     for start in range(0, len(asked), asking.batch_size):
         part = asked[start : start + asking.batch_size]

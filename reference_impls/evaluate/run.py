@@ -1,12 +1,11 @@
 """One evaluation: read the benchmark, ask the model or read its answers, score, write.
 
-The folder of an evaluation holds `asked.json` (what the answers depend on), `predictions.jsonl`
-(each answer, written as soon as its batch is done), `result.json`, and what was exported.
+The folder of an evaluation holds `predictions.jsonl` (each answer, written as soon as its batch is
+done), `predictions.asked.json` (what the answers depend on), `result.json`, and what was exported.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -18,6 +17,7 @@ from typing import Any
 from reference_impls.core.train.checkpoints import (
     FolderInUse,
     alone,
+    file_digest,
     read_json,
     write_json,
     write_text,
@@ -38,7 +38,8 @@ BENCHMARKS: Mapping[str, Callable[[Path], Benchmark]] = {
 """By name; each reads a folder, and raises BadInput."""
 
 
-ASKED = "asked.json"
+ASKED = ".asked.json"
+"""What the file beside answers ends in that says what they depend on."""
 
 
 class Stopped(Exception):
@@ -88,7 +89,7 @@ def evaluate(options: Options, note: Callable[[str], None]) -> dict[str, Any]:
         assert options.output is not None
         source = options.predictions or options.output / "predictions.jsonl"
         with alone(options.output):
-            found = asked_model(benchmark, asked, options, options.output, source, note)
+            found = asked_model(benchmark, asked, options, source, note)
     whole = benchmark.whole and not options.partial
     kept, answers = answered(asked, found, whole, source)
     if not kept:
@@ -135,7 +136,6 @@ def asked_model(
     benchmark: Benchmark,
     asked: Sequence[Question],
     options: Options,
-    folder: Path,
     file: Path,
     note: Callable[[str], None],
 ) -> dict[Key, str]:
@@ -170,8 +170,8 @@ def asked_model(
         "dtype": asking.dtype,
         "versions": versions(),
     }
-    check_identity(folder / ASKED, identity, options.resume)
     file.parent.mkdir(parents=True, exist_ok=True)
+    check_identity(file, identity)
     whole_lines(file)
     found = read_answers(file, benchmark.questions) if file.exists() and file.stat().st_size else {}
     rest = [question for question in asked if question.key not in found]
@@ -206,18 +206,25 @@ def check_folder(folder: Path) -> None:
             raise BadInput(f"--output: '{folder}' holds a {name}; take a folder of its own")
 
 
-def check_identity(file: Path, identity: Mapping[str, Any], resume: bool) -> None:
-    """Note what answers depend on. Raises BadInput where those to go on with depend on something
-    else."""
+def check_identity(file: Path, identity: Mapping[str, Any]) -> None:
+    """Note what the answers of a file depend on. Raises BadInput where those that are in it, to go
+    on with, depend on something else, or nobody knows on what."""
+    beside = file.with_suffix(ASKED)
     wanted = json.loads(json.dumps(identity))
-    there = read_json(file) if resume else None
-    if isinstance(there, dict) and there != wanted:
+    if file.exists() and file.stat().st_size:
+        there = read_json(beside)
+        if not isinstance(there, dict):
+            raise BadInput(
+                f"--resume: {file} holds answers, and {beside.name} beside it, which says what "
+                "they are of, is missing or damaged; --score-only scores them"
+            )
         names = [name for name in wanted if there.get(name) != wanted[name]]
-        raise BadInput(
-            f"--resume: {file.parent} holds answers of another evaluation: "
-            f"{', '.join(names)} {'differ' if len(names) > 1 else 'differs'}"
-        )
-    write_json(file, wanted)
+        if names:
+            raise BadInput(
+                f"--resume: {file} holds answers of another evaluation: "
+                f"{', '.join(names)} {'differ' if len(names) > 1 else 'differs'}"
+            )
+    write_json(beside, wanted)
 
 
 def whole_lines(file: Path) -> None:
@@ -231,14 +238,7 @@ def whole_lines(file: Path) -> None:
 
 def digests(files: Sequence[Path]) -> dict[str, str]:
     """Name -> SHA-256 of each file."""
-    found = {}
-    for file in files:
-        with file.open("rb") as stream:
-            total = hashlib.sha256()
-            while block := stream.read(1 << 20):
-                total.update(block)
-        found[file.name] = total.hexdigest()
-    return found
+    return {file.name: file_digest(file) for file in files}
 
 
 def as_result(

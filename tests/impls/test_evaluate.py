@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import weakref
@@ -577,6 +578,34 @@ def test_a_run_that_was_killed_goes_on(asked, tmp_path, monkeypatch):
         and "another evaluation: prompt differs" in other.stderr
         and file.read_text() == whole
     )
+
+
+def test_answers_that_nobody_knows_the_model_of_are_not_gone_on_with(asked, tmp_path):
+    """A file that no evaluation wrote stays as it is, without its last line's end, too."""
+    theirs = tmp_path / "theirs.jsonl"
+    theirs.write_text('{"split": "random", "question_id": 1, "answer": "yes"}')
+    (tmp_path / "out").mkdir()
+    result = mm(*asked, "--predictions", theirs, "--resume")
+    assert result.exit_code == 1 and "theirs.asked.json beside it" in result.stderr
+    assert theirs.read_text().endswith("}")
+
+
+def test_answers_elsewhere_are_known_by_what_lies_beside_them(asked, tmp_path):
+    file = tmp_path / "elsewhere" / "a.jsonl"
+    assert mm(*asked, "--predictions", file).exit_code == 0
+    (tmp_path / "another").mkdir()
+    moved = [*asked, "--predictions", file, "--resume", "--output", tmp_path / "another"]
+    assert mm(*moved).exit_code == 0
+    result = mm(*moved, "--max-new-tokens", "2")
+    assert result.exit_code == 1 and "another evaluation: max_new_tokens differs" in result.stderr
+
+
+def test_a_model_that_cannot_be_used_is_one_line(asked, tmp_path, tiny_base):
+    model = shutil.copytree(tiny_base, tmp_path / "model")
+    (model / "chat_template.jinja").unlink()
+    result = mm(*asked, "--model", model)
+    assert result.exit_code == 1 and "has no chat template" in result.stderr
+    assert result.stderr.count("\n") <= 2 and "Traceback" not in result.stderr
 
 
 def test_control_c_keeps_what_is_answered(asked, tmp_path, monkeypatch):

@@ -248,6 +248,15 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file of any size."""
+    total = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
 def digest(*parts: bytes | str) -> str:
     """A short name for some content: equal names mean equal content."""
     total = hashlib.sha256()
