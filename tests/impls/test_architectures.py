@@ -10,6 +10,8 @@ import shutil
 
 import pytest
 import torch
+import transformers
+from safetensors.torch import load_file, save_file
 from transformers.models.auto.processing_auto import AutoProcessor
 from transformers.models.smolvlm import processing_smolvlm
 
@@ -20,6 +22,7 @@ from reference_impls.core.model import load as loading
 from reference_impls.core.model.encode import Encoder, EncodingError, context_length
 from reference_impls.core.model.load import CannotLoad, PixelLimits, load, load_processor
 from reference_impls.core.settings import TrainSettings
+from reference_impls.core.stages import model_digest
 from reference_impls.core.train import common, forward
 from reference_impls.core.train.checkpoints import begin
 from reference_impls.core.train.groups import train_groups
@@ -244,6 +247,112 @@ def test_what_trains_is_said_in_one_line(checkpoint):
     assert line == (
         "trains 56.2k weights (projector 20.7k, language model 35.6k); frozen: vision tower 58.8k"
     )
+
+
+TOWERS = {
+    "DeepseekVLHybrid": ("high_res_vision_model", "vision_model"),
+    "VideoLlava": ("image_tower", "video_tower"),
+    "Qwen2_5OmniThinker": ("visual", "audio_tower"),
+    "LightOnOcr": ("vision_encoder",),
+    "Kosmos2": ("vision_model",),
+}
+
+
+@pytest.mark.parametrize("family", TOWERS)
+def test_every_tower_of_a_model_stays_as_it_is(family):
+    """Of the real classes, with the published sizes and without any weights."""
+    config = getattr(transformers, f"{family}Config")()
+    with torch.device("meta"):
+        model = getattr(transformers, f"{family}ForConditionalGeneration")._from_config(config)
+        model = common.make_trainable(model, SETTINGS)
+    trains = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trains
+    for tower in TOWERS[family]:
+        inside = [n for n, _ in model.named_parameters() if f".{tower}." in f".{n}"]
+        assert inside
+        assert {common.part_of(n) for n in inside if n in trains} <= {"projector"}
+    adapted = common.adapted_layers(model, dataclasses.replace(SETTINGS, lora_rank=2))
+    assert {name for name in adapted if "vis" in name or "proj" in name.split(".")[1]} == set()
+
+
+def test_a_model_without_a_known_tower_is_not_trained_as_if_it_had_one():
+    with torch.device("meta"):
+        model = transformers.Pix2StructForConditionalGeneration._from_config(
+            transformers.Pix2StructConfig()
+        )
+    with pytest.raises(ValueError, match=r"Pix2Struct.* has no part that is known as its vision"):
+        common.make_trainable(model, SETTINGS)
+    made = common.make_trainable(model, dataclasses.replace(SETTINGS, train_vision=True))
+    assert all(weight.requires_grad for weight in made.parameters())
+
+
+def test_no_dropout_of_a_checkpoint_takes_part_in_training():
+    """It may stand in modules, or in numbers that functions of attention are given."""
+    _, processor = tiny_models.FAMILIES["llava"]()
+    config = tiny_models.FAMILIES["llava"]()[0].config
+    config.text_config.attention_dropout = config.vision_config.attention_dropout = 0.5
+    model = transformers.LlavaForConditionalGeneration(config)
+    batch = _inputs(processor)
+    noisy = [model.train()(**batch).logits for _ in range(2)]
+    assert not torch.equal(*noisy)
+    common.make_trainable(model, SETTINGS)
+    assert torch.equal(model.train()(**batch).logits, model.eval()(**batch).logits)
+    assert model.config.text_config.attention_dropout == 0.5  # a checkpoint says what it was given
+
+
+# --- checkpoints that are not whole --------------------------------------------------------------
+
+
+def without(folder, *names):
+    """Take weights out of a checkpoint."""
+    file = folder / "model.safetensors"
+    kept = {name: value for name, value in load_file(file).items() if name not in names}
+    assert len(kept) < len(load_file(file))
+    save_file(kept, file, {"format": "pt"})
+
+
+def test_weights_that_a_checkpoint_lacks_are_not_made_up(checkpoint, tmp_path, caplog):
+    folder = shutil.copytree(checkpoint("qwen2_5_vl"), tmp_path / "model")
+    lost = next(name for name in load_file(folder / "model.safetensors") if "q_proj.weight" in name)
+    without(folder, lost)
+    with pytest.raises(CannotLoad, match=r"lack 1 weights of a Qwen2_5_VL.*q_proj\.weight"):
+        load(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= {"num_hidden_layers": 1, "layer_types": ["full_attention"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    shutil.copy(checkpoint("qwen2_5_vl") / "model.safetensors", folder)
+    with caplog.at_level(logging.INFO, "reference_impls"):
+        load(folder)
+    assert "has no place for" in caplog.text and "layers.1." in caplog.text
+
+
+def test_weights_that_an_adapter_lacks_are_not_made_up(checkpoint, tmp_path):
+    model, processor = load(checkpoint("qwen2_5_vl"))
+    made = common.make_trainable(model, dataclasses.replace(SETTINGS, lora_rank=2))
+    made.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    load(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    kept = load_file(file)
+    del kept[next(iter(kept))]
+    save_file(kept, file, {"format": "pt"})
+    with pytest.raises(CannotLoad, match=r"its file lacks 1 weights of the adapter: .*lora_"):
+        load(tmp_path)
+
+
+def test_all_that_decides_what_a_checkpoint_answers_is_in_its_name(checkpoint, tmp_path):
+    """So that --resume refuses a template, a tokenizer or an adapter's base that has changed."""
+    base = shutil.copytree(checkpoint("qwen2_5_vl"), tmp_path / "base")
+    model, processor = load(base)
+    made = common.make_trainable(model, dataclasses.replace(SETTINGS, lora_rank=2))
+    made.save_pretrained(tmp_path / "adapter")
+    processor.save_pretrained(tmp_path / "adapter")
+    names = {model_digest(str(tmp_path / "adapter"))}
+    for file in ("chat_template.jinja", "tokenizer.json", "config.json"):
+        (base / file).write_text((base / file).read_text() + " ")
+        names.add(model_digest(str(tmp_path / "adapter")))
+    assert len(names) == 4
+    assert model_digest("owner/name") == "owner/name"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ What a checkpoint needs beside torch and transformers is said by name before its
 
 from __future__ import annotations
 
+import logging
 import types
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils.import_utils import is_torchvision_available
+
+logger = logging.getLogger(__name__)
 
 ADAPTER = "adapter_config.json"
 """What peft writes beside the weights of an adapter."""
@@ -199,13 +203,59 @@ def load(
     processor = load_processor(text, limits)
     if in_4bit:
         options |= {"quantization_config": four_bits(dtype), "device_map": {"": device}}
-    model: Any = AutoModelForImageTextToText.from_pretrained(base, **options)
+    model = whole_model(base, **options)
     for adapter in adapters:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+        model = _with_adapter(model, adapter).merge_and_unload()
         model.name_or_path = adapter  # what an adapter that is trained on it will name as its base
     return (model if in_4bit else model.to(device)), processor
+
+
+SHOWN = 3
+"""Weights that a message names."""
+
+
+def whole_model(path: str | Path, kind: Any = AutoModelForImageTextToText, **options: Any) -> Any:
+    """A model all of whose weights are in its checkpoint.
+
+    transformers gives weights that it does not find random values and says so in a warning alone.
+    Raises CannotLoad, which names them; weights that the model has no place for are said.
+    """
+    model, found = kind.from_pretrained(path, output_loading_info=True, **options)
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise CannotLoad(
+            f"{path}: its files lack {len(missing)} weights of a {type(model).__name__}, which "
+            f"would be random: {_first(missing)}; take a whole checkpoint, or correct its "
+            "config.json"
+        )
+    if found["unexpected_keys"]:
+        more = sorted(found["unexpected_keys"])
+        logger.info(
+            "%s: a %s has no place for %d weights of its files, which are left out: %s",
+            path, type(model).__name__, len(more), _first(more),
+        )  # fmt: skip
+    return model
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+def _with_adapter(model: Any, adapter: str) -> Any:
+    """Raises CannotLoad where weights of the adapter are not in its file, which would be those that
+    it began with."""
+    from peft import PeftModel
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        try:
+            return PeftModel.from_pretrained(model, adapter)
+        except UserWarning as lacking:
+            said = str(lacking).partition("[")[2].partition("]")[0]
+            names = sorted(name.strip(" '") for name in said.split(","))
+            raise CannotLoad(
+                f"{adapter}: its file lacks {len(names)} weights of the adapter: {_first(names)}"
+            ) from None
 
 
 def four_bits(dtype: str) -> Any:

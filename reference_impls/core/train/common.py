@@ -15,6 +15,7 @@ from accelerate.accelerator import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
+from reference_impls.core.model.load import whole_model
 from reference_impls.core.processes import main_process, world_size
 from reference_impls.core.settings import TrainSettings
 from reference_impls.core.train.callbacks import MetricsFile, Progress, StopOnSignal
@@ -144,7 +145,7 @@ class Checkpoints(Trainer):
         if sharded or hasattr(model, "peft_config") or not isinstance(model, PreTrainedModel):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
-            saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+            saved = whole_model(resume_from_checkpoint, type(model), dtype=model.dtype)
             model.load_state_dict(saved.state_dict())
 
     def train_from(self, checkpoint: Path | None) -> None:
@@ -182,10 +183,19 @@ def watch(trainer: Trainer, output: Path, label: str, every: int = 1) -> StopOnS
     return stop
 
 
-VISION_TOWER = frozenset({"vision_tower", "visual", "vision_model", "vision_encoder"})
-"""Names that transformers' models give the part that sees."""
+VISION_TOWER = frozenset({
+    "vision_tower", "visual", "vision_model", "vision_encoder", "image_tower", "video_tower",
+    "image_encoder", "high_res_vision_model", "vision_tokenizer", "vqmodel",
+})  # fmt: skip
+"""Names that transformers' models give the part that sees, or its several parts."""
+AUDIO_TOWER = frozenset({"audio_tower", "audio_tokenizer", "embed_audio"})
+"""Names of the part that hears, which no row has anything for: it never trains."""
 PROJECTOR = frozenset({
-    "multi_modal_projector", "merger", "deepstack_merger_list", "connector", "image_newline",
+    "multi_modal_projector", "mm_projector", "projector", "aligner", "connector", "merger",
+    "deepstack_merger_list", "image_newline", "vision_projection", "language_projection",
+    "image_to_text_projection", "high_res_vision_neck", "high_res_vision_proj", "qformer",
+    "query_tokens", "resampler_model", "vision_resampler", "perceiver_resampler", "embed_vision",
+    "vision_embed_tokens", "visual_embeddings_table",
 })  # fmt: skip
 """Names of what turns its features into the language model's; Qwen's stands inside the tower."""
 
@@ -199,6 +209,8 @@ def part_of(name: str) -> str:
         return "projector"
     if names & VISION_TOWER:
         return "vision tower"
+    if names & AUDIO_TOWER:
+        return "audio tower"
     return "head" if name.startswith("head.") else "language model"
 
 
@@ -295,14 +307,20 @@ def adapted_layers(model: PreTrainedModel, settings: TrainSettings) -> list[str]
 def make_trainable(model: PreTrainedModel, settings: TrainSettings) -> nn.Module:
     """The model as it is trained: with an adapter, or whole but for its vision tower.
 
-    Dropout is off: policy and reference are compared by their log-probabilities.
+    Dropout is off: policy and reference are compared by their log-probabilities. Raises ValueError
+    where the tower is to be frozen and no part of the model is known as one.
     """
+    parts = {name: part_of(name) for name, _ in model.named_parameters()}
+    if not settings.train_vision and "vision tower" not in parts.values():
+        raise ValueError(
+            f"{type(model).__name__} has no part that is known as its vision tower, so that none "
+            "can be kept as it is: --train-vision trains all weights, or adapts all layers"
+        )
+    frozen = {"audio tower"} if settings.train_vision else {"audio tower", "vision tower"}
     for name, parameter in model.named_parameters():
-        if not settings.train_vision and part_of(name) == "vision tower":
+        if parts[name] in frozen:
             parameter.requires_grad_(False)
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
+    _without_dropout(model)
     if settings.gradient_checkpointing:
         model.config.use_cache = False
     if not settings.lora_rank:
@@ -317,6 +335,17 @@ def make_trainable(model: PreTrainedModel, settings: TrainSettings) -> nn.Module
         r=settings.lora_rank, lora_alpha=settings.adapter_alpha, target_modules=targets
     )
     return get_peft_model(model, adapter)
+
+
+def _without_dropout(model: nn.Module) -> None:
+    """Shares that layers are dropped with are attributes of modules: `p` of torch's own, numbers
+    like `attention_dropout`, `drop_prob` and `layerdrop` of those of transformers."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if isinstance(value, float) and "drop" in name:
+                setattr(module, name, 0.0)
 
 
 def frozen_copy(model: PreTrainedModel) -> PreTrainedModel:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import AutoModelForImageTextToText, Trainer
+from transformers import Trainer
 
+from reference_impls.core.model.load import whole_model
 from reference_impls.core.processes import by_main, wait_for_everyone
 from reference_impls.core.train.reference import bare
 
@@ -56,7 +57,7 @@ def prepare(trainer: Trainer) -> None:
 
 def read_model(folder: Path) -> Any:
     """A model as it was saved."""
-    return AutoModelForImageTextToText.from_pretrained(folder, dtype="auto")
+    return whole_model(folder, dtype="auto")
 
 
 def whole(trainer: Trainer, output: Path, read: Callable[[Path], Any] = read_model) -> Any:
