@@ -151,8 +151,9 @@ def _content(processor: Any) -> str:
     if getattr(tokenizer, "is_fast", False):
         parts.append(tokenizer.backend_tokenizer.to_str())
     for name in ("image_processor", "video_processor"):
-        part = getattr(processor, name, None)
-        parts.append(part.to_json_string() if part is not None else "")
+        part: Any = getattr(processor, name, None)
+        # Without torchvision, something plain stands in place of the video half.
+        parts.append(part.to_json_string() if hasattr(part, "to_json_string") else repr(part))
     return digest(repr(parts).encode())
 
 
