@@ -16,7 +16,7 @@ from reference_impls.core.model.load import load
 from reference_impls.core.scores import PairBatch, Scores
 from reference_impls.core.train.forward import Scorer
 from reference_impls.core.worlds.protocol import Segment
-from reference_impls.methods import dpo, silkie, sima
+from reference_impls.methods import clip_dpo, dpo, silkie, sima
 from tests.impls.test_objectives import batch
 
 
@@ -79,7 +79,7 @@ def test_best_and_worst_are_the_first_ones_of_their_score():
 
 
 # Those whose loss is DPO's; what is their own is the data step.
-LIKE_DPO = (silkie, sima)
+LIKE_DPO = (silkie, sima, clip_dpo)
 
 
 @pytest.mark.parametrize("script", LIKE_DPO)
@@ -210,3 +210,56 @@ def test_simas_step_makes_pairs_of_a_world(drawn):
     rows = sima.criticised_pairs(drawn, sima.Config())
     rules = drawn.tally.rules
     assert sum(rules.values()) == 6 and len(rows) == 6 - rules.get("no verdict", 0)
+
+
+# --- CLIP-DPO ---------------------------------------------------------------------------------
+
+
+class Told:
+    """Gives each answer the score that it is told."""
+
+    def __init__(self, told):
+        self.told = told
+
+    def scores(self, items, media, answers):
+        return [self.told[answer] for answer in answers]
+
+
+CAPTIONS = {"a b c d": 0.60, "a b c e": 0.585, "a b c": 0.50, "f": 0.29}
+
+
+def clip_rows(lab, monkeypatch, told, **changes):
+    said = [Said("policy", answer) for answer in told]
+    monkeypatch.setattr(Lab, "annotator", lambda self, kind: Told(told))
+    monkeypatch.setattr(clip_dpo, "answers_of_pool", lambda lab, pool: [said])
+    monkeypatch.setattr(clip_dpo, "POOL", told)
+    lab.items = lab.items[:1]
+    return sides(clip_dpo.matched_pairs(lab, clip_dpo.Config(**changes)))
+
+
+def test_captions_are_filtered_and_paired_by_their_score(drawn, monkeypatch):
+    rows = clip_rows(drawn, monkeypatch, CAPTIONS)
+    assert rows == [("a b c d", "a b c"), ("a b c e", "a b c")]
+    assert drawn.tally.rules == {
+        "captions of a low score dropped": 1, "not told apart": 1, "of too different lengths": 0,
+        "ranked by score": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "pairs"),
+    [
+        ({"least_gap": 0.0}, 3),
+        ({"least_gap": 0.0, "least_score": 0.0}, 3),
+        ({"least_gap": 0.0, "least_score": 0.0, "most_longer": 1.0}, 6),
+        ({"most_longer": 0.2}, 0),
+        ({"most_words": 3}, 0),
+    ],
+)
+def test_each_filter_of_clip_dpo_decides(drawn, monkeypatch, changes, pairs):
+    assert len(clip_rows(drawn, monkeypatch, CAPTIONS, **changes)) == pairs
+
+
+@pytest.mark.parametrize(("other", "pairs"), [(0.4799, [("a", "b")]), (0.4801, [])])
+def test_a_gap_is_in_hundredths_of_a_cosine(drawn, monkeypatch, other, pairs):
+    assert clip_rows(drawn, monkeypatch, {"a": 0.5, "b": other}) == pairs
