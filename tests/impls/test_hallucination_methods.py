@@ -16,17 +16,24 @@ from PIL import Image
 from reference_impls.bench.experiment import Experiment
 from reference_impls.core import PairBatch, Scores
 from reference_impls.core.data.rows import text
-from reference_impls.core.data.situations import cut_off, sentences, told_before, with_pictures
+from reference_impls.core.data.situations import (
+    cut_off,
+    sentences,
+    told_before,
+    with_pictures,
+    without_what_was_looked_at,
+)
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import PairStage, View
 from reference_impls.core.model.encode import Encoder
+from reference_impls.core.model.policy import Policy
 from reference_impls.core.settings import lab as settings_of
 from reference_impls.core.train.checkpoints import begin
 from reference_impls.core.train.forward import Scorer
 from reference_impls.core.train.pairs import train_pairs
 from reference_impls.core.worlds.protocol import Item, Media, Turn, ask
-from reference_impls.methods import dpo, povid, xgen_mm
+from reference_impls.methods import dpo, hdpo, povid, xgen_mm
 from tests.impls.scripts import SCRIPTS
 from tests.impls.test_objectives import batch, scores
 
@@ -111,13 +118,24 @@ def test_a_statement_stands_behind_the_pictures_and_before_the_question():
     assert told_before(later, "no .").prompt[-1].text == "no . sure ?"
 
 
+def test_the_most_attended_parts_of_a_picture_are_painted_over():
+    white = Image.new("RGB", (4, 6), "white")
+    found = without_what_was_looked_at(white, [0.1, 0.4, 0.3, 0.2], 0.5)  # two by two parts
+    grey = [[found.getpixel((x, y)) == (128, 128, 128) for x in range(4)] for y in range(6)]
+    assert grey == [[False, False, True, True]] * 3 + [[True, True, False, False]] * 3
+    assert white.getcolors() == [(24, (255, 255, 255))]
+    with pytest.raises(ValueError, match="square"):
+        without_what_was_looked_at(white, [0.1] * 3, 0.5)
+
+
 # --- xGen-MM --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("script", [xgen_mm, hdpo])
 @pytest.mark.parametrize("variant", ["paper", "code", "survey"])
-def test_post_training_has_the_loss_of_dpo_whatever_the_variant(variant):
+def test_where_data_alone_is_new_the_loss_is_that_of_dpo_whatever_the_variant(script, variant):
     pairs = batch()
-    near(losses(xgen_mm, pairs, variant=variant), losses(dpo, pairs))
+    near(losses(script, pairs, variant=variant), losses(dpo, pairs))
 
 
 def test_the_best_of_other_models_stands_against_their_worst_and_against_an_answer_to_noise(world):
@@ -264,3 +282,60 @@ def test_the_reference_scores_what_the_policy_picks_or_what_it_picks_itself(
     for mine, theirs in ((found.logps, before.logps["likeliest"]), (found.ref_logps, frozen)):
         mine, theirs = mine.sum(-1).sort().values, theirs.sum(-1).sort().values
         assert torch.allclose(mine, theirs, atol=1e-4)
+
+
+# --- HDPO -----------------------------------------------------------------------------------------
+
+
+def test_each_cause_has_its_turn_and_its_own_situation(world, policy):
+    """Six scenes, three causes: what the policy was shown, told, and made to go on with."""
+    lab = drawn(world, policy, task="describe")
+    rows = hdpo.provoked_pairs(lab, hdpo.Config())
+    assert lab.tally.rules == {"distracted": 2, "long context": 2, "conflict": 2}
+    for place, row in enumerate(rows):
+        item, cause = lab.items[place], hdpo.CAUSES[place % 3]
+        shown, rejected = lab.media[place].images[0], text(row["rejected"])
+        assert text(row["chosen"]) == item.truth != rejected
+        assert row["images"][0].tobytes() == shown.tobytes()
+        begun = cut_off(item.truth, 2)
+        if cause == "long context":
+            assert rejected.startswith(begun)
+        told = row["prompt"][-1]["content"][-1]["text"]
+        if cause == "conflict":
+            statement = told.partition(" . ")[0]
+            named = statement.removeprefix("there is a").lstrip("n").strip()
+            assert statement.startswith("there is a") and named not in item.scene.names
+            assert told.endswith("describe the image in detail .")
+        else:
+            assert told == "describe the image in detail ."
+
+
+def test_a_cause_that_is_off_leaves_its_scenes_to_the_others(world, policy):
+    lab = drawn(world, policy, task="describe")
+    hdpo.provoked_pairs(lab, hdpo.Config(distracted_term=False))
+    assert set(lab.tally.rules) == {"long context", "conflict"}
+    with pytest.raises(ValueError, match="no cause"):
+        hdpo.causes(hdpo.Config(distracted_term=False, long_term=False, conflict_term=False))
+    generic = drawn(world, policy, task="describe")
+    rows = hdpo.provoked_pairs(generic, hdpo.Config(targeted_term=False))
+    assert rows and not set(generic.tally.rules) & set(hdpo.CAUSES)
+
+
+def test_the_picture_that_distracts_hides_what_the_answer_looked_at(world, policy):
+    """The rejected answer is asked about a picture of which half is grey, and no other is."""
+    seen = []
+
+    class Watched(Policy):
+        def answer_items(self, items, media, *how):
+            seen.append([each.images[0] for each in media])
+            return super().answer_items(items, media, *how)
+
+    watched = Watched(policy.model, policy.encoder, seed=1)
+    lab = drawn(world, watched, task="describe", count=2)
+    config = hdpo.Config(long_term=False, conflict_term=False)
+    hdpo.provoked_pairs(lab, config)
+    whole, pruned = seen
+    for before, after, each in zip(whole, pruned, lab.media, strict=True):
+        assert before.tobytes() == each.images[0].tobytes()
+        grey = sum(count for count, colour in after.getcolors(1 << 16) if colour == (128,) * 3)
+        assert grey >= after.width * after.height // 2 > 0

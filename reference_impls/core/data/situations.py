@@ -3,6 +3,7 @@ something false that stands before the question. What it then says can be a reje
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from reference_impls.core.data.images import GREY
 from reference_impls.core.worlds.protocol import MARKERS, Item, Media
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
@@ -40,3 +42,23 @@ def told_before(item: Item[Any], statement: str) -> Item[Any]:
     place = shown.end() if shown else 0
     turn = replace(last, text=f"{last.text[:place]}{statement} {last.text[place:]}")
     return replace(item, prompt=(*item.prompt[:-1], turn))
+
+
+def without_what_was_looked_at(
+    image: Image.Image, attention: Sequence[float], share: float
+) -> Image.Image:
+    """The image with the most attended `share` of its parts grey; `attention` is one number per
+    part, and the parts form a square. Raises ValueError where they do not."""
+    width = math.isqrt(len(attention))
+    if width * width != len(attention):
+        raise ValueError(f"{len(attention)} parts of an image do not form a square")
+    order = sorted(range(len(attention)), key=lambda number: -attention[number])
+    covered = image.copy()
+    for number in order[: round(share * len(attention))]:
+        row, column = divmod(number, width)
+        box = [
+            round(place * size / width)
+            for place, size in zip((column, row, column + 1, row + 1), image.size * 2, strict=True)
+        ]
+        covered.paste(GREY, (box[0], box[1], box[2], box[3]))
+    return covered
