@@ -33,7 +33,7 @@ from reference_impls.core.train.checkpoints import begin
 from reference_impls.core.train.forward import Scorer
 from reference_impls.core.train.pairs import train_pairs
 from reference_impls.core.worlds.protocol import Item, Media, Turn, ask
-from reference_impls.methods import dpo, hdpo, povid, xgen_mm
+from reference_impls.methods import dpo, hdpo, lrv_instruction, povid, sft, xgen_mm
 from tests.impls.scripts import SCRIPTS
 from tests.impls.test_objectives import batch, scores
 
@@ -339,3 +339,54 @@ def test_the_picture_that_distracts_hides_what_the_answer_looked_at(world, polic
         assert before.tobytes() == each.images[0].tobytes()
         grey = sum(count for count, colour in after.getcolors(1 << 16) if colour == (128,) * 3)
         assert grey >= after.width * after.height // 2 > 0
+
+
+# --- LRV-Instruction ------------------------------------------------------------------------------
+
+
+def test_the_paper_sums_over_an_answer_and_the_code_averages_over_the_batch():
+    """Answers of 3 and 5 tokens: the code's rows are one number, in which long answers weigh more
+    than in a mean per answer; alone, an answer's mean is that of SFT."""
+    pairs = batch()
+    near(losses(lrv_instruction, pairs), losses(sft, pairs, variant="code"))
+    near(losses(lrv_instruction, pairs, variant="survey"), losses(lrv_instruction, pairs))
+    code = losses(lrv_instruction, pairs, variant="code")
+    chosen = pairs.chosen
+    near(code, (-(chosen.logps * chosen.mask).sum() / chosen.mask.sum()).expand(3))
+    assert not torch.allclose(code.mean(), losses(sft, pairs).mean())
+    alone = PairBatch(answer(-1.0, -0.5, -3.0))
+    near(losses(lrv_instruction, alone, variant="code"), losses(sft, alone))
+    near(losses(lrv_instruction, alone), 3 * losses(sft, alone))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_the_balance_of_instructions_is_the_share_that_was_asked_for(share, world):
+    lab = drawn(world, None, count=32, task="describe")
+    rows = lrv_instruction.instructions(lab, lrv_instruction.Config(negative_share=share))
+    assert len(rows) == 64
+    negative = [rule for rule in lab.tally.rules if rule.startswith("negative")]
+    assert sum(lab.tally.rules[rule] for rule in negative) == 64 * share
+    if share == 0.5:
+        assert {"negative: premise", "negative: random", "positive: there"} <= set(lab.tally.rules)
+
+
+def test_negative_instructions_are_denied_and_all_answers_are_true(world):
+    lab = drawn(world.under({"context": "premise"}), None, count=64, task="describe")
+    denied = affirmed = told = 0
+    for row in lrv_instruction.instructions(lab, lrv_instruction.Config()):
+        item, said = row["item"], text(row["chosen"])
+        asked = row["prompt"][-1]["content"][-1]["text"]
+        assert said == item.truth
+        if asked.startswith("is there"):
+            there = item.subject in item.scene.names
+            assert said == ("yes" if there else "no")
+            denied, affirmed = denied + (not there), affirmed + there
+        elif asked.startswith("there is"):
+            assert item.subject not in item.scene.names and item.subject not in said
+            told += 1
+    assert denied > affirmed > 0 and told > 0
+
+
+def test_a_share_that_cannot_be_is_refused(world):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        lrv_instruction.instructions(drawn(world, None), lrv_instruction.Config(negative_share=1.5))
