@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,12 @@ class Lab:
     def media(self) -> list[Media]:
         """What each item's scene shows."""
         return [self.world.show(item.scene) for item in self.items]
+
+    def about(self, scenes: Sequence[Any]) -> Lab:
+        """The same round asked about other scenes; it counts into the same tally."""
+        other = replace(self)
+        other.items = self.task.items(scenes, self.seed)
+        return other
 
     def rng(self, purpose: str) -> random.Random:
         """A fresh random stream; streams of different purposes are independent."""

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError, features
+from PIL import Image, ImageCms, ImageFile, ImageFilter, UnidentifiedImageError, features
 
 GREY = (128, 128, 128)
 ORIENTATION = 0x0112
@@ -470,3 +470,16 @@ def noised(
                   round(left * width) : round(right * width)]  # fmt: skip
     part += deviation * np.random.default_rng(rng.getrandbits(64)).standard_normal(part.shape)
     return Image.fromarray(np.clip(pixels, 0, 255).round().astype(np.uint8))
+
+
+def blurred(image: Image.Image, radius: float) -> Image.Image:
+    """The image under a Gaussian of that radius in pixels."""
+    return image.convert("RGB").filter(ImageFilter.GaussianBlur(radius))
+
+
+def pixelated(image: Image.Image, size: float) -> Image.Image:
+    """The image in squares of about `size` pixels, each of its mean colour; at least one."""
+    width, height = image.size
+    small = (max(1, int(width / size)), max(1, int(height / size)))
+    coarse = image.convert("RGB").resize(small, Image.Resampling.BOX)
+    return coarse.resize((width, height), Image.Resampling.NEAREST)
