@@ -15,6 +15,7 @@ from PIL import Image
 
 from reference_impls.bench.experiment import Experiment
 from reference_impls.core import PairBatch, Scores
+from reference_impls.core.data.retrieval import likeness, nearest
 from reference_impls.core.data.rows import text
 from reference_impls.core.data.situations import (
     cut_off,
@@ -33,7 +34,7 @@ from reference_impls.core.train.checkpoints import begin
 from reference_impls.core.train.forward import Scorer
 from reference_impls.core.train.pairs import train_pairs
 from reference_impls.core.worlds.protocol import Item, Media, Turn, ask
-from reference_impls.methods import dpo, hdpo, lrv_instruction, povid, sft, xgen_mm
+from reference_impls.methods import dpo, hdpo, lrv_instruction, povid, re_align, sft, xgen_mm
 from tests.impls.scripts import SCRIPTS
 from tests.impls.test_objectives import batch, scores
 
@@ -390,3 +391,91 @@ def test_negative_instructions_are_denied_and_all_answers_are_true(world):
 def test_a_share_that_cannot_be_is_refused(world):
     with pytest.raises(ValueError, match="from 0 to 1"):
         lrv_instruction.instructions(drawn(world, None), lrv_instruction.Config(negative_share=1.5))
+
+
+# --- Re-Align -------------------------------------------------------------------------------------
+
+
+def test_the_nearest_have_most_words_in_common_each_counted_as_often_as_it_occurs():
+    texts = ["a a b", "a b c", "a a d", "e"]
+    assert nearest(texts, 2) == [[1, 2], [0, 2], [0, 1], [0, 1]]
+    assert nearest(["alone"], 3) == [[]] and nearest(["a", "a"], 3) == [[1], [0]]
+
+
+def test_likeness_is_the_share_of_words_that_stay():
+    assert likeness("a b c d", "a b c d") == 1 == likeness("", "")
+    assert likeness("a b c d", "a x c d") == 0.75
+    assert likeness("a b", "a b c d") == 0.5 and likeness("a", "b") == 0
+
+
+def test_a_gap_is_filled_under_the_nearest_picture_that_makes_the_text_unlike_enough(world):
+    """A policy that fills in the truth under the nearest picture, and something else under the
+    second: the second is taken, and is the negative image."""
+    lab = drawn(world, None, task="describe", count=8)
+    order = nearest([item.truth for item in lab.items], 10)
+    pixels = [each.images[0].tobytes() for each in lab.media]
+    asked = []
+
+    class Filler:
+        def continue_items(self, items, images, begun, *how):
+            found = []
+            for item, shown, start in zip(items, images, begun, strict=True):
+                place, other = lab.items.index(item), pixels.index(shown[0].tobytes())
+                asked.append((place, other))
+                true = " ".join(item.truth.split()[len(start.split()) :])
+                found.append(f"{start} {true if other == order[place][0] else 'a white cross .'}")
+            return found
+
+    lab.policy = Filler()
+    rows = re_align.refilled_pairs(lab, re_align.Config(masked=1, tau=0.999))
+    assert lab.tally.rules == {"under a later one": 8, "too alike under all, dropped": 0}
+    for place, row in enumerate(rows):
+        second = order[place][1]
+        assert row["negative_images"][0].tobytes() == pixels[second]
+        assert [other for asker, other in asked if asker == place] == order[place][:2]
+        kept, new = row["item"].truth.split(), text(row["rejected"]).split()
+        at = next(n for n in range(len(new)) if new[n : n + 3] == ["a", "white", "cross"])
+        assert kept[:at] == new[:at] and kept[at + 3 :] == new[at + 3 :]
+    lab = drawn(world, lab.policy, task="describe", count=8)
+    assert re_align.refilled_pairs(lab, re_align.Config(masked=1, tau=0.999, retrieved=1)) == []
+    assert lab.tally.rules == {"too alike under all, dropped": 8}
+
+
+@pytest.mark.parametrize("variant", ["paper", "code", "survey"])
+def test_without_the_image_term_re_align_is_dpo_and_with_it_two_terms_of_equal_weight(variant):
+    pairs = batch()
+    near(losses(re_align, pairs, variant=variant, image_term=False), losses(dpo, pairs))
+    image = replace(pairs, rejected=pairs.chosen_corrupt)
+    both = losses(dpo, pairs) + losses(dpo, image)
+    near(losses(re_align, pairs, variant=variant), both)
+
+
+def test_the_image_term_lowers_the_answer_under_the_retrieved_image_and_nothing_does_without_it():
+    pairs = PairBatch(answer(-0.5), answer(-1.5), chosen_corrupt=answer(-0.9))
+    found = pulls(re_align, pairs, ["chosen", "chosen_corrupt"])
+    assert found["chosen"] < 0 < found["chosen_corrupt"]
+    bare = pulls(re_align, pairs, ["chosen_corrupt"], image_term=False)
+    assert bare["chosen_corrupt"] == 0.0
+
+
+def test_the_paper_scores_the_rejected_answer_and_the_code_the_likeliest_other_tokens(
+    loaded, world
+):
+    """The two variants have one loss of given numbers; on the same rows they are given others."""
+    model, processor = loaded
+    shown = {}
+    for variant in ("paper", "survey", "code"):
+        views = re_align.views(re_align.Config(variant=variant))
+        scorer = Scorer(Encoder(processor), views)
+        lab = drawn(world, None, task="describe", count=2)
+        rows = [
+            lab.pair(n, item.truth, "nothing .", negative_images=list(lab.media[1 - n].images))
+            for n, item in enumerate(lab.items)
+        ]
+        with torch.no_grad():
+            shown[variant] = scorer.score(model, scorer.collate(rows)).logps
+    for view in ("chosen", "rejected", "chosen_corrupt"):
+        assert torch.equal(shown["paper"][view], shown["survey"][view])
+        same = torch.allclose(shown["paper"][view], shown["code"][view], atol=1e-5)
+        assert same == (view == "chosen")
+    assert len(re_align.views(re_align.Config(variant="code", image_term=False))) == 2

@@ -6,9 +6,10 @@ with each use (`Tally`), as an annotator's agreement is.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
+
+from reference_impls.core.data.retrieval import nearest
 
 if TYPE_CHECKING:
     from reference_impls.core.lab import Lab
@@ -49,13 +50,8 @@ def writer(lab: Lab) -> list[str]:
 def retrieval(lab: Lab) -> list[str]:
     """The true answer to the scene, among the others of the round, whose truth is most alike: most
     words in common, counted as often as they occur. Of a single scene its own."""
-    words = [Counter(item.truth.split()) for item in lab.items]
-    answers = []
-    for place, mine in enumerate(words):
-        others = [n for n in range(len(words)) if n != place] or [place]
-        nearest = max(others, key=lambda n: sum((mine & words[n]).values()))
-        answers.append(lab.items[nearest].truth)
-    return answers
+    truths = [item.truth for item in lab.items]
+    return [truths[(others or [place])[0]] for place, others in enumerate(nearest(truths, 1))]
 
 
 def corruption(lab: Lab) -> list[str]:
