@@ -24,6 +24,7 @@ from reference_impls.core.annotating import check as check_annotator
 from reference_impls.core.method import (
     METHODS,
     ContractError,
+    GroupStage,
     Method,
     PairStage,
     Script,
@@ -234,6 +235,10 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
         raise click.UsageError(str(error)) from None
     check_packages(options["log_to"], options["load_in_4bit"])
     if options["generate_with"] == "vllm":
+        if not any(isinstance(stage, GroupStage) for stage in method.stages):
+            raise click.UsageError(
+                f"--generate-with vllm samples in reinforcement: {method.record} has none"
+            )
         from reference_impls.core.model.vllm_engine import CannotSample, check_vllm
 
         try:

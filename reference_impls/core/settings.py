@@ -62,6 +62,9 @@ class TrainSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.per_device_batch_size is not None and self.per_device_batch_size < 1:
             raise ValueError(f"per_device_batch_size is {self.per_device_batch_size}; at least 1")
+        if self.dtype == "float16" and self.device == "cpu":
+            # Accelerate would compute in float32 and say nothing.
+            raise ValueError("--dtype float16 needs a GPU; a CPU computes in bfloat16 or float32")
         if self.load_in_4bit and not self.lora_rank:
             raise ValueError(
                 "--load-in-4bit needs --lora-rank: weights of 4 bits cannot be trained, only an "

@@ -397,6 +397,12 @@ def test_at_a_rate_of_1e_6_every_trained_tensor_changes_under_bfloat16(
     assert changed > 0.99 * sum(before[name].numel() for name in matrices)
 
 
+def test_a_precision_that_would_be_another_one_is_refused():
+    """Accelerate 1.15 computes in float32 where a CPU is told float16."""
+    with pytest.raises(ValueError, match="--dtype float16 needs a GPU"):
+        dataclasses.replace(SETTINGS, dtype="float16")
+
+
 def test_an_adapter_is_in_float32_on_weights_that_are_not(checkpoint):
     model, _ = load(checkpoint("qwen2_5_vl"), dtype="bfloat16")
     made = common.make_trainable(model, dataclasses.replace(SETTINGS, lora_rank=2))
