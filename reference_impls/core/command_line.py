@@ -150,7 +150,8 @@ def run(method: str, arguments: list[str]) -> int:
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="What is computed in; weights stay in float32.  [default: the preset's]",
+    help="What is computed in (float16: on a GPU); weights that train stay in float32.  [default: "
+    "the preset's]",
 )
 @click.option("--lora-rank", type=click.IntRange(0), help="Train an adapter; 0 trains all weights.")
 @click.option(
