@@ -9,6 +9,7 @@ None of them knows the scene: they err as they err, and how often is measured wi
 | `open-source-model` | another base of the world, asked about each claim |
 | `clip` | a small CLIP of the world's pictures and true texts |
 | `reward-model` | a head on the base, trained on a human's comparisons |
+| `blind-reward-model` | the same, trained and asked beside a blank picture |
 | `self` | the policy's own likelihood of an answer, per token |
 | `self-critique` | the policy, asked about each claim of an answer |
 """
@@ -34,7 +35,9 @@ from reference_impls.core.data.annotators import (
     level_of,
     onlooker,
 )
+from reference_impls.core.data.images import blank
 from reference_impls.core.data.rows import said
+from reference_impls.core.data.situations import with_pictures
 from reference_impls.core.method import HeadStage, Row, View
 from reference_impls.core.model.load import load
 from reference_impls.core.model.policy import Policy
@@ -183,16 +186,18 @@ class Fit(ByScore):
 
 @dataclass
 class Rewarder(ByScore):
-    """A trained reward model."""
+    """A trained reward model; a blind one reads question and answer beside a blank picture."""
 
     kind: str
     head: TrainedHead
     rng: random.Random
+    blind: bool = False
 
     def scores(
         self, items: Sequence[Item[Any]], media: Sequence[Media], answers: Sequence[str]
     ) -> list[float]:
-        return self.head.rewards(rows_of(items, media, answers), "response")
+        shown = with_pictures(media, blank) if self.blind else media
+        return self.head.rewards(rows_of(items, shown, answers), "response")
 
 
 # --- how they are made ---------------------------------------------------------------------------
@@ -227,10 +232,11 @@ def clip_of_the_world(lab: Lab) -> Annotator:
     return Fit("clip", model, lab.rng("clip"))
 
 
-def reward_model(lab: Lab) -> Annotator:
+def reward_model(lab: Lab, blind: bool = False) -> Annotator:
     """Trained once for a base and a human's error: two samples of the base to each of the
-    annotators' own scenes, ordered by the human."""
+    annotators' own scenes, ordered by the human, who sees them."""
     settings = replace(lab.workshop.comparisons, seed=lab.seed)
+    kind = "blind-reward-model" if blind else "reward-model"
 
     def make(folder: Path) -> None:
         scenes = lab.world.draw(lab.split, settings.pairs, OWN_SCENES + lab.seed)
@@ -238,6 +244,8 @@ def reward_model(lab: Lab) -> Annotator:
         theirs.items = lab.task.items(scenes, OWN_SCENES + lab.seed)
         human = lab.workshop.makers["human"](theirs)
         rows = theirs.sampled_pairs(human, theirs.answer(), theirs.answer())
+        if blind:
+            rows = [row | {"images": [blank(image) for image in row["images"]]} for row in rows]
         stage = HeadStage(
             name="reward", data=lambda lab, cfg: rows, loss=pairwise, lab=settings, paper=settings
         )
@@ -245,7 +253,7 @@ def reward_model(lab: Lab) -> Annotator:
             begin(Path(output), {}, False)
             headed = train_head(
                 copy.deepcopy(lab.base.model), lab.base.processor, rows, stage=stage, cfg=None,
-                settings=settings, output=Path(output), label="annotator reward-model",
+                settings=settings, output=Path(output), label=f"annotator {kind}",
             )  # fmt: skip
         headed.save(folder)
         lab.base.processor.save_pretrained(folder)
@@ -255,8 +263,8 @@ def reward_model(lab: Lab) -> Annotator:
         "base": fingerprint(lab.base.model),
     }  # fmt: skip
     code = ("judges.py", "data", "worlds", "model", "train", "objective")
-    head = lab.workshop.kept("reward-model", parts, code, make, load_head)
-    return Rewarder("reward-model", head, lab.rng("reward-model"))
+    head = lab.workshop.kept(kind, parts, code, make, load_head)
+    return Rewarder(kind, head, lab.rng(kind), blind)
 
 
 def _world(lab: Lab) -> dict[str, Any]:
@@ -280,6 +288,7 @@ MAKERS: Mapping[str, Maker] = {
     "open-source-model": open_source_model,
     "clip": clip_of_the_world,
     "reward-model": reward_model,
+    "blind-reward-model": lambda lab: reward_model(lab, blind=True),
     "self": own_likelihood,
     "self-critique": self_critique,
 }

@@ -3,6 +3,7 @@ decide, on answers small enough to judge by hand."""
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from reference_impls.core.model.load import load
 from reference_impls.core.scores import PairBatch, Scores
 from reference_impls.core.train.forward import Scorer
 from reference_impls.core.worlds.protocol import Segment
-from reference_impls.methods import clip_dpo, dpo, silkie, sima
+from reference_impls.methods import clip_dpo, dpo, pds_dpo, silkie, sima
 from tests.impls.test_objectives import batch
 
 
@@ -79,7 +80,7 @@ def test_best_and_worst_are_the_first_ones_of_their_score():
 
 
 # Those whose loss is DPO's; what is their own is the data step.
-LIKE_DPO = (silkie, sima, clip_dpo)
+LIKE_DPO = (silkie, sima, clip_dpo, pds_dpo)
 
 
 @pytest.mark.parametrize("script", LIKE_DPO)
@@ -263,3 +264,65 @@ def test_each_filter_of_clip_dpo_decides(drawn, monkeypatch, changes, pairs):
 @pytest.mark.parametrize(("other", "pairs"), [(0.4799, [("a", "b")]), (0.4801, [])])
 def test_a_gap_is_in_hundredths_of_a_cosine(drawn, monkeypatch, other, pairs):
     assert clip_rows(drawn, monkeypatch, {"a": 0.5, "b": other}) == pairs
+
+
+# --- PDS-DPO ----------------------------------------------------------------------------------
+
+
+def test_a_painting_differs_from_its_prompt_by_as_many_objects_as_are_told(drawn):
+    rng, scene = drawn.rng("x"), drawn.items[0].scene
+    told = set()
+    for _ in range(20):
+        made, mistakes = pds_dpo.painted(drawn, scene, rng, pds_dpo.Config())
+        changed = sum(a != b for a, b in zip(made.things, scene.things, strict=True))
+        assert changed <= mistakes and bool(changed) == bool(mistakes)
+        told.add(mistakes)
+    assert told == {0, 1, 2, 3}
+    assert pds_dpo.painted(drawn, scene, rng, pds_dpo.Config(mistakes=0)) == (scene, 0)
+
+
+class FewMistakes:
+    """Likes paintings that show what the prompt says; knows the scenes."""
+
+    def __init__(self, lab):
+        self.lab = lab
+
+    def scores(self, items, media, prompts):
+        same = [self.lab.world.show(item.scene).images for item in items]
+        return [
+            -float(np.abs(np.asarray(a[0], float) - np.asarray(b.images[0], float)).sum())
+            for a, b in zip(same, media, strict=True)
+        ]
+
+
+def test_the_painting_that_fits_its_prompt_best_is_kept(drawn, monkeypatch):
+    monkeypatch.setattr(Lab, "annotator", lambda self, kind: FewMistakes(self))
+
+    def mistakes(images):
+        drawn.tally.rules.clear()
+        pds_dpo.best_paintings(drawn, pds_dpo.Config(images=images))
+        assert sum(drawn.tally.rules.values()) == 6
+        return sum(int(rule.split()[3]) * n for rule, n in drawn.tally.rules.items())
+
+    assert mistakes(8) < mistakes(1)
+
+
+def test_answers_are_about_the_painting_and_the_judge_takes_best_and_worst(drawn, monkeypatch):
+    (scene,) = [drawn.world.alter(drawn.items[0].scene, drawn.rng("x"))]
+    drawn.items = drawn.items[:1]
+    asked = []
+
+    def pool(lab, members):
+        asked.append(lab.items[0].scene)
+        return [[Said(member, text) for member, text in zip(members, "abc", strict=True)]]
+
+    monkeypatch.setattr(pds_dpo, "answers_of_pool", pool)
+    monkeypatch.setattr(pds_dpo, "best_paintings", lambda lab, cfg: [scene])
+    told = {"a": 0.2, "b": 0.1, "c": 0.3}
+    monkeypatch.setattr(Lab, "annotator", lambda self, kind: Told(told))
+    (row,) = pds_dpo.synthetic_pairs(drawn, pds_dpo.Config())
+    assert sides([row]) == [("c", "b")] and asked == [scene] and row["item"].scene == scene
+    assert row["images"] == list(drawn.world.show(scene).images)
+    told |= {"b": 0.2, "c": 0.2}
+    assert pds_dpo.synthetic_pairs(drawn, pds_dpo.Config()) == []
+    assert drawn.tally.rules == {"best against worst": 1, "not told apart": 1}

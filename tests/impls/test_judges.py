@@ -1,5 +1,6 @@
 """Annotators and sources: how they err, what is measured of them, and who may not choose."""
 
+import dataclasses
 import random
 
 import pytest
@@ -298,6 +299,23 @@ def test_a_reward_model_is_trained_on_scenes_of_its_own(drawn, tmp_path, monkeyp
     after = drawn.base.model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert len(list(cache.folder().glob("reward-model-*"))) == 1
+
+
+def test_a_blind_reward_model_gives_one_reward_whatever_is_shown(drawn, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    drawn.workshop.comparisons = dataclasses.replace(drawn.workshop.comparisons, steps=20)
+    answers = [item.truth for item in drawn.items]
+    others = [*drawn.media[1:], drawn.media[0]]
+    rewards = {}
+    for kind in ("reward-model", "blind-reward-model"):
+        judge = drawn.workshop.annotator(kind, drawn)
+        assert judge.kind == kind and len(list(cache.folder().glob(f"{kind}-*"))) == 1
+        rewards[kind] = [
+            judge.scores(drawn.items, shown, answers) for shown in (drawn.media, others)
+        ]
+    assert rewards["blind-reward-model"][0] == rewards["blind-reward-model"][1]
+    assert rewards["reward-model"][0] != rewards["reward-model"][1]
+    assert len(set(rewards["blind-reward-model"][0])) > 1
 
 
 # --- sources -------------------------------------------------------------------------------------
