@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +16,10 @@ from PIL import Image
 
 from reference_impls.bench.experiment import Experiment
 from reference_impls.core import PairBatch, Scores
+from reference_impls.core.data.images import without_pixels
 from reference_impls.core.data.retrieval import likeness, nearest
 from reference_impls.core.data.rows import text
+from reference_impls.core.data.segments import by_sentence
 from reference_impls.core.data.situations import (
     cut_off,
     sentences,
@@ -26,15 +29,24 @@ from reference_impls.core.data.situations import (
 )
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
-from reference_impls.core.method import PairStage, View
+from reference_impls.core.method import Answer, PairStage, View
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.settings import lab as settings_of
 from reference_impls.core.train.checkpoints import begin
 from reference_impls.core.train.forward import Scorer
 from reference_impls.core.train.pairs import train_pairs
-from reference_impls.core.worlds.protocol import Item, Media, Turn, ask
-from reference_impls.methods import dpo, hdpo, lrv_instruction, povid, re_align, sft, xgen_mm
+from reference_impls.core.worlds.protocol import Item, Media, Segment, Turn, ask
+from reference_impls.methods import (
+    dpo,
+    hdpo,
+    lrv_instruction,
+    opa_dpo,
+    povid,
+    re_align,
+    sft,
+    xgen_mm,
+)
 from tests.impls.scripts import SCRIPTS
 from tests.impls.test_objectives import batch, scores
 
@@ -479,3 +491,139 @@ def test_the_paper_scores_the_rejected_answer_and_the_code_the_likeliest_other_t
         same = torch.allclose(shown["paper"][view], shown["code"][view], atol=1e-5)
         assert same == (view == "chosen")
     assert len(re_align.views(re_align.Config(variant="code", image_term=False))) == 2
+
+
+# --- OPA-DPO --------------------------------------------------------------------------------------
+
+
+def five_views() -> PairBatch:
+    """Log-ratios: good answer 1 + 0, generated one -1, revised one 0.5; under the masked image 0.2
+    and 0.1. Weights of h_hw 2.5 and 2, of h_iw 3."""
+    pairs = PairBatch(
+        answer(0.0, -1.0), answer(-2.0), chosen_corrupt=answer(-0.8, -1.0),
+        views={"revised": answer(-0.5), "revised_corrupt": answer(-0.9)},
+        extra={"image_weights": torch.tensor([[3.0]], dtype=torch.float64)},
+    )  # fmt: skip
+    pairs.rejected.weights = torch.tensor([[2.5]], dtype=torch.float64)
+    pairs.need("revised").weights = torch.tensor([[2.0]], dtype=torch.float64)
+    return pairs
+
+
+def test_opa_dpo_by_hand_in_the_paper_and_per_position_in_the_code():
+    cfg = {"beta": 1.0, "gamma_1": 0.5, "gamma_2": 0.25}
+    paper = (
+        minus_log_sigmoid(1 + 1) + minus_log_sigmoid(2 * 0.5 + 2.5)
+        + 0.5 * (minus_log_sigmoid(1 - 0.2) + minus_log_sigmoid(3 * 0.5 - 3 * 0.1))
+        + 0.25 * (minus_log_sigmoid(1) + minus_log_sigmoid(0.5))
+    )  # fmt: skip
+    # The anchor of the revised answer is turned round, and both count twice; the second position
+    # has margin 0 everywhere.
+    first = (
+        minus_log_sigmoid(1 + 1) + minus_log_sigmoid(2 * 0.5 + 2.5)
+        + 0.5 * (minus_log_sigmoid(1 - 0.2) + minus_log_sigmoid(3 * 0.5 - 3 * 0.1))
+        + 2 * 0.25 * (minus_log_sigmoid(1) + minus_log_sigmoid(-0.5))
+    )  # fmt: skip
+    code = (first + (2 + 2 * 0.5 + 4 * 0.25) * math.log(2)) / 2
+    for variant, expected in (("paper", paper), ("survey", paper), ("code", code)):
+        found = losses(opa_dpo, five_views(), variant=variant, **cfg).item()
+        assert found == pytest.approx(expected, abs=1e-12)
+    assert abs(paper - code) > 0.1
+
+
+def test_the_anchor_holds_the_revised_answer_up_in_the_paper_and_down_in_the_code():
+    """Pulls on the revised answer from the anchor alone: with the term less without it."""
+    views = ["chosen", "revised"]
+    for variant, sign in (("paper", -1), ("code", 1)):
+        told = {}
+        for on in (True, False):
+            config = {"variant": variant, "anchor_term": on}
+            told[on] = pulls(opa_dpo, five_views(), views, **config)
+        assert math.copysign(1, told[True]["revised"] - told[False]["revised"]) == sign
+        assert told[True]["chosen"] < told[False]["chosen"] < 0
+
+
+def test_each_own_term_of_opa_dpo_reads_its_views_and_without_all_of_them_it_is_dpo():
+    bare = {"revised_term": False, "image_term": False, "anchor_term": False}
+    pairs = batch()
+    near(losses(opa_dpo, pairs, **bare), losses(dpo, pairs))
+    everything = five_views()
+    full = losses(opa_dpo, everything).item()
+    for switch in ("revised_term", "image_term", "anchor_term", "weights_term"):
+        assert losses(opa_dpo, everything, **{switch: False}).item() != pytest.approx(full)
+    names = [
+        view if isinstance(view, str) else view.name
+        for view in opa_dpo.views(opa_dpo.Config(image_term=False))
+    ]
+    assert names == ["chosen", "rejected", "revised"]
+    with pytest.raises(ValueError, match="revised"):
+        losses(opa_dpo, pairs)
+    pulled = pulls(opa_dpo, five_views(), ["chosen_corrupt", "revised_corrupt"])
+    assert all(value > 0 for value in pulled.values())
+
+
+@pytest.mark.parametrize("variant", ["paper", "code"])
+def test_rows_of_opa_dpo_do_not_read_one_another_but_for_the_width_of_a_batch(variant):
+    pairs = five_views()
+    alone = losses(opa_dpo, pairs, variant=variant, positions=6)
+    wide = replace(pairs, rejected=answer(-2.0, -1.0, -1.0, -1.0, -1.0))
+    wide.rejected.weights = torch.tensor([[2.5, 1.0, 1.0, 1.0, 1.0]], dtype=torch.float64)
+    near(losses(opa_dpo, wide, variant=variant, positions=6), alone)  # log-ratios of 0 add nothing
+    same = torch.allclose(
+        losses(opa_dpo, wide, variant=variant), losses(opa_dpo, pairs, variant=variant)
+    )
+    assert same == (variant == "paper")
+    assert opa_dpo.METHOD.last.couples_rows
+
+
+def test_sentences_are_graded_by_the_share_of_wrong_claims():
+    said = "a b c d e f . g h . i ."
+    claims = [Segment(0, 2, True), Segment(2, 4, True), Segment(4, 6, False), Segment(7, 8, False)]
+    assert opa_dpo.graded(said, claims) == [3, 1, 4]
+    half = [Segment(0, 2, True), Segment(2, 4, False)]
+    assert opa_dpo.graded(said, half) == [2, 4, 4]
+
+
+def test_a_token_has_the_number_of_its_sentence_and_the_ending_that_of_the_last():
+    spoken = Answer(
+        "a b . c .", [1, 2, 3, 4, 5, 6], [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (0, 0)]
+    )
+    assert by_sentence(spoken, [2.0, 3.0]) == [2.0, 2.0, 2.0, 3.0, 3.0, 3.0]
+    with pytest.raises(ValueError, match="1 values for 2 sentences"):
+        by_sentence(spoken, [1.0])
+    row = {"grades": [1, 4], "revised_grades": [4, 3]}
+    told = {"rejected": spoken, "revised": spoken}
+    found = opa_dpo.token_weights(row, told, opa_dpo.Config())
+    assert found["weights"]["rejected"] == [2.5, 2.5, 2.5, 1.0, 1.0, 1.0]
+    assert found["weights"]["revised"] == [1.0, 1.0, 1.0, 1.5, 1.5, 1.5]
+    assert found["image_weights"] == {"revised": [1.0, 1.0, 1.0, 3.0, 3.0, 3.0]}
+    code = opa_dpo.token_weights(row, told, opa_dpo.Config(variant="code"))
+    assert code["weights"]["rejected"] == [2.5, 2.5, 2.5, 1.0, 1.0, 0.0]
+    assert opa_dpo.token_weights(row, told, opa_dpo.Config(weights_term=False)) == {}
+    assert opa_dpo.token_weights({}, told, opa_dpo.Config()) == {}
+
+
+def test_opa_dpos_rows_hold_the_generated_the_revised_and_the_good_answer(world):
+    """Both stages see the answers of the start model, whatever the policy is by then."""
+    start = Speaker(lambda item, shown: "row one : a white cross . row two : a white cross .")
+    lab = drawn(world, Speaker(lambda item, shown: "nothing ."), task="describe", count=8)
+    lab.base = start
+    rows = opa_dpo.revised_answers(lab, opa_dpo.Config())
+    assert len(rows) == 8 and lab.tally.rules["sentences of grade 1"] > 8
+    for row in rows:
+        assert text(row["chosen"]) == row["item"].truth
+        assert "white cross" in text(row["rejected"]) and len(row["grades"]) == 2
+        assert len(row["revised_grades"]) == len(sentences(text(row["revised"])))
+
+
+def test_pixels_are_taken_away_at_the_share_that_was_asked_for():
+    image = Image.new("RGB", (10, 10), (10, 20, 60))
+    found = without_pixels(image, random.Random(1), 0.3)
+    assert sorted(found.getcolors()) == [(30, (30, 30, 30)), (70, (10, 20, 60))]
+    assert image.getcolors() == [(100, (10, 20, 60))]
+
+
+def test_the_first_stage_learns_both_answers_alike():
+    nll, _ = opa_dpo.alignment(five_views(), opa_dpo.Config())
+    near(nll, torch.tensor([(0.5 + 0.5) / 2], dtype=torch.float64))
+    stages = opa_dpo.METHOD.stages
+    assert [s.takes_place(opa_dpo.Config(alignment_term=False)) for s in stages] == [False, True]

@@ -483,3 +483,12 @@ def pixelated(image: Image.Image, size: float) -> Image.Image:
     small = (max(1, int(width / size)), max(1, int(height / size)))
     coarse = image.convert("RGB").resize(small, Image.Resampling.BOX)
     return coarse.resize((width, height), Image.Resampling.NEAREST)
+
+
+def without_pixels(image: Image.Image, rng: random.Random, share: float) -> Image.Image:
+    """The image with that share of its pixels, drawn by lot, at the mean of all its grey levels."""
+    pixels = np.asarray(image.convert("RGB")).copy()
+    flat = pixels.reshape(-1, 3)
+    drawn = np.random.default_rng(rng.getrandbits(64)).permutation(len(flat))
+    flat[drawn[: int(share * len(flat))]] = round(float(pixels.mean()))
+    return Image.fromarray(pixels)

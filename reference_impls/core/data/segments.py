@@ -1,9 +1,12 @@
-"""Which tokens of two answers differ."""
+"""Which tokens of two answers differ, and which sentence a token belongs to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+
+from reference_impls.core.data.situations import sentences
+from reference_impls.core.method import Answer
 
 
 def changed_tokens(
@@ -32,3 +35,23 @@ def changed_tokens(
         marks[1][b : b + size] = [0] * size
         at_first, at_second = a + size, b + size
     return marks
+
+
+def by_sentence(answer: Answer, values: Sequence[float]) -> list[float]:
+    """One number per token of an answer: its sentence's; the ending has that of the last one.
+
+    Raises ValueError where there are not as many values as sentences."""
+    parts = sentences(answer.text)
+    if len(parts) != len(values):
+        raise ValueError(f"{len(values)} values for {len(parts)} sentences")
+    if not parts:
+        return [0.0] * len(answer.ids)
+    ends, at = [], 0
+    for part in parts:
+        at = answer.text.index(part, at) + len(part)
+        ends.append(at)
+    found = []
+    for left, right in answer.spans:
+        number = sum(left >= end for end in ends) if right > left else len(parts)
+        found.append(float(values[min(number, len(parts) - 1)]))
+    return found
