@@ -26,8 +26,8 @@ Simplifications
 Official code: ByungKwanLee/Phantom@aa618026 holds model, demo and evaluation; no training code was
 published, so that `variant="code"` is the paper's. The nearest is another one's, read in release
 1.16.0: huggingface/trl@f2cd5771:trl/experimental/cpo/cpo_trainer.py#L826-L845 has an SFT term over
-the tokens of a batch, for texts. Survey, Table 1 (`variant="survey"`): both terms hold y+, and gamma is missing.
-The difference is zero, so that a constant ln 2 and SFT are left."""
+the tokens of a batch, for texts. Survey, Table 1 (`variant="survey"`): both terms hold y+, and
+gamma is missing. The difference is zero, so that a constant ln 2 and SFT are left."""
 
 from __future__ import annotations
 
