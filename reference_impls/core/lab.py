@@ -14,7 +14,7 @@ from reference_impls.core.data.rules import last_number
 from reference_impls.core.data.sources import SOURCES
 from reference_impls.core.method import Row
 from reference_impls.core.model.policy import Policy
-from reference_impls.core.worlds.protocol import Item, Media, Task, World
+from reference_impls.core.worlds.protocol import Item, Media, Task, World, media_of
 
 if TYPE_CHECKING:
     from reference_impls.core.judges import Workshop
@@ -52,8 +52,8 @@ class Lab:
 
     @cached_property
     def media(self) -> list[Media]:
-        """What each item's scene shows."""
-        return [self.world.show(item.scene) for item in self.items]
+        """What each item's scene shows; nothing where its prompt shows nothing."""
+        return [media_of(self.world, item) for item in self.items]
 
     def about(self, scenes: Sequence[Any]) -> Lab:
         """The same round asked about other scenes; it counts into the same tally."""

@@ -13,7 +13,7 @@ from reference_impls.core.data.rows import LazyRows, pair_row
 from reference_impls.core.method import Row, resolve_views
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.train import forward
-from reference_impls.core.worlds.protocol import Item, Media, Task, World
+from reference_impls.core.worlds.protocol import Item, Media, Task, World, media_of
 
 SCENES, PAIRS = 512, 256
 """Held-out scenes that are asked about, and held-out pairs that are scored, in one run."""
@@ -103,7 +103,7 @@ def held_out_pairs(
 ) -> HeldOutPairs:
     """Two sampled answers of the base to each held-out scene, ordered by the truth."""
     items = task.items(world.draw(split, count, 0), 0)
-    media = [world.show(item.scene) for item in items]
+    media = [media_of(world, item) for item in items]
     first, second = (
         base.answer_items(items, media, temperature=1.0, max_new_tokens=task.max_new_tokens)
         for _ in range(2)
@@ -128,7 +128,7 @@ def asked(
     items = task.items(world.draw(split, count, 0), 0)
     while len(_ASKED) >= KEPT_SETS:
         del _ASKED[next(iter(_ASKED))]
-    _ASKED[key] = (items, [world.show(item.scene) for item in items])
+    _ASKED[key] = (items, [media_of(world, item) for item in items])
     return _ASKED[key]
 
 

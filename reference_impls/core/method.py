@@ -179,12 +179,15 @@ class Stage:
     start: the checkpoint that is trained. reference: the frozen one (`start` of the stage by
     default, which is what a reference is for in every paper that does not say otherwise).
     when: `(cfg)` -> whether the stage takes place; always, where it is None.
+    once: of several rounds it takes place in the first alone, with scenes and steps undivided: a
+      judge that is trained beforehand.
     """
 
     data: Data
     lab: TrainSettings
     paper: TrainSettings
     name: str = "train"
+    once: bool = False
     read: Callable[[Row], Row] | None = None
     start: Checkpoint = "previous"
     reference: Literal["start", "base", "none"] = "start"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -34,6 +34,12 @@ class Scores:
     def log_ratio(self) -> Tensor:
         """(B,) log pi_theta(y|x) - log pi_ref(y|x), summed over response tokens."""
         return (self.log_ratios() * self.mask).sum(-1)
+
+    def without(self, marked: Tensor | None) -> Scores:
+        """The scores as if marked tokens, (B, T) of ones and zeros, were none of the response."""
+        if marked is None:
+            return self
+        return replace(self, mask=self.mask * (1 - marked.to(self.mask)))
 
 
 @dataclass

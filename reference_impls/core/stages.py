@@ -94,7 +94,7 @@ class Run:
         """The preset of a stage with what the options change in it.
 
         Scenes and steps are those of all rounds together: each has its share of them, so that
-        rounds are compared with one run at an equal budget.
+        rounds are compared with one run at an equal budget. A stage that takes place once has all.
         """
         preset = stage.lab if self.preset == "lab" else stage.paper
         last = stage is self.script.method.last
@@ -105,7 +105,7 @@ class Run:
             smaller = {n: v for n, v in smaller.items() if v < (getattr(whole, n) or math.inf)}
             whole = replace(whole, **smaller)
         rounds = self.script.method.rounds_of(self.cfg)
-        if rounds == 1:
+        if rounds == 1 or stage.once:
             return whole
         steps = None if whole.steps is None else max(1, whole.steps // rounds)
         return replace(whole, pairs=max(1, whole.pairs // rounds), steps=steps)
@@ -154,9 +154,9 @@ def run_stages(run: Run) -> Policy:
     policy: Policy | None = None
     for round_ in range(rounds):
         for stage in method.stages:
-            if not stage.takes_place(run.cfg):
+            if not stage.takes_place(run.cfg) or (stage.once and round_):
                 continue
-            where = stage.name if rounds == 1 else f"{stage.name}-{round_ + 1}"
+            where = stage.name if rounds == 1 or stage.once else f"{stage.name}-{round_ + 1}"
             start = run.base if stage.start == "base" else current
             policy = _run_stage(run, stage, where, round_, start)
             if isinstance(stage, (PairStage, GroupStage)):

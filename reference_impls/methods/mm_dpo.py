@@ -42,7 +42,11 @@ from torch.nn.functional import logsigmoid
 from reference_impls.core.command_line import main
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, HeadStage, Method, PairStage, Row, Variant
-from reference_impls.core.objective.preference import reward_metrics, token_mean_nll
+from reference_impls.core.objective.preference import (
+    batch_mean_nll,
+    reward_metrics,
+    token_mean_nll,
+)
 from reference_impls.core.objective.reward import pairwise
 from reference_impls.core.scores import PairBatch
 from reference_impls.core.settings import TrainSettings, lab
@@ -124,7 +128,7 @@ def loss(batch: PairBatch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     losses = -logsigmoid(beta * margins)
     nll = token_mean_nll(chosen)
     if cfg.variant == "code":
-        nll = -(chosen.logps * chosen.mask).sum() / chosen.mask.sum().clamp(min=1)
+        nll = batch_mean_nll(chosen)
     rewards = cfg.beta * chosen.log_ratio(), cfg.beta * rejected.log_ratio()
     metrics = reward_metrics(*rewards) | {"beta": beta.detach().reshape(-1)}
     return losses + cfg.gamma * nll, metrics

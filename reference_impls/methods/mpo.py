@@ -45,6 +45,7 @@ from reference_impls.core.data.images import blank
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import (
+    batch_mean_nll,
     implicit_rewards,
     reward_metrics,
     token_mean_nll,
@@ -117,8 +118,7 @@ def loss(batch: PairBatch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     quality = -logsigmoid(chosen - delta) - logsigmoid(sign * (rejected - delta))
     generation = token_mean_nll(batch.chosen)
     if cfg.variant == "code":
-        scores = batch.chosen
-        generation = -(scores.logps * scores.mask).sum() / scores.mask.sum().clamp(min=1)
+        generation = batch_mean_nll(batch.chosen)
     elif cfg.variant == "survey":
         scores = batch.chosen
         frozen = scores.reference() * scores.mask

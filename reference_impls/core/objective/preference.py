@@ -19,6 +19,13 @@ class HasBeta(Protocol):
     def beta(self) -> float: ...
 
 
+def batch_mean_nll(scores: Scores) -> Tensor:
+    """() negative log-likelihood per token of all responses of a batch: long ones count for more.
+
+    What TRL and its copies train with; the loss of a row then depends on the others."""
+    return -(scores.logps * scores.mask).sum() / scores.mask.sum().clamp(min=1)
+
+
 @dataclass(frozen=True)
 class SftConfig:
     variant: Variant = "paper"

@@ -97,6 +97,11 @@ def images_shown(prompt: Prompt) -> int:
     return sum(turn.text.count(IMAGE) for turn in prompt)
 
 
+def shows_media(prompt: Prompt) -> bool:
+    """Whether a prompt shows anything beside words."""
+    return any(marker in turn.text for turn in prompt for marker in MARKERS)
+
+
 @dataclass(frozen=True)
 class Item(Generic[S]):
     """One thing asked about one scene."""
@@ -281,6 +286,11 @@ class World(Protocol[S]):
 
         Raises FileNotFoundError with the command that makes it.
         """
+
+
+def media_of(world: World[S], item: Item[S]) -> Media:
+    """What an item's scene shows, as its prompt asks for it: nothing where it asks in words."""
+    return world.show(item.scene) if shows_media(item.prompt) else Media()
 
 
 # --- what a base is trained on ----------------------------------------------------------------
