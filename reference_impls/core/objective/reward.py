@@ -36,3 +36,15 @@ def pairwise(
     """
     chosen, rejected = rewards_of(outputs, batch)
     return -logsigmoid(chosen - rejected), reward_metrics(chosen, rejected)
+
+
+def verdict(
+    outputs: Mapping[str, Tensor], batch: PairBatch, cfg: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(B,) cross-entropy of right against wrong, -log sigma(label r), label 1 or -1.
+
+    r is the first output after the last token of the view `chosen`; `extra["label"]` (B,).
+    """
+    (told,) = rewards_of(outputs, batch, ("chosen",))
+    odds = batch.extra["label"].to(told) * told
+    return -logsigmoid(odds), {"accuracy": (odds.detach() > 0).to(told.dtype)}
