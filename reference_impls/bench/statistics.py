@@ -22,7 +22,7 @@ FALSE_DISCOVERY = 0.05
 SMALLEST_EFFECT = {
     "chair_i": 0.02, "chair_s": 0.02, "chair_plain": 0.02, "chair_faint": 0.02, "chair_late": 0.02,
     "recall": 0.02, "recall_plain": 0.02, "f1": 0.02,
-    "pope_accuracy": 0.03, "pope_f1": 0.03, "presence": 0.03,
+    "pope_accuracy": 0.03, "pope_f1": 0.03, "presence": 0.03, "hit": 0.03,
     "accuracy": 0.03, "accuracy_held_out": 0.03, "format": 0.03, "reward_accuracy": 0.03,
     "chosen_logp": 1.0, "rejected_logp": 1.0, "image_sensitivity": 1.0,
     "length": 1.0,

@@ -126,9 +126,9 @@ METHOD = Method(
             claim="less-hallucination", primary=True,
         ),
         Expectation(
-            id="ratings-beat-length",
-            text="With the longest answer chosen more of what is named is not there.",
-            metric="chair_i", direction="higher", of="longest answer chosen", against="silkie",
+            id="scores-beat-length", text="With the longest answer chosen answers are worse.",
+            metric="f1", direction="lower", of="longest answer chosen", against="silkie",
+            claim="scores-beat-length",
         ),
         Expectation(
             id="ratings-beat-the-strongest-model",
