@@ -139,12 +139,16 @@ def work(task: Task) -> dict[str, Any]:
 
 def _trained(experiment: Experiment, task: Task, run: Run) -> dict[str, Any]:
     measured = _measured(experiment, task, run_stages(run))
-    return measured | {"curve": _curve(run)} if task.split == "test" else measured
+    if task.split == "test":
+        measured["curve"] = _curve(run.output, run.script.method.last.name)
+    return measured
 
 
-def _curve(run: Run) -> dict[str, list[float]]:
-    """What the last stage logged at each step, all rounds in a row; nothing without training."""
-    files = run.output.glob(f"{run.script.method.last.name}*/metrics.jsonl")
+def _curve(output: Path, stage: str) -> dict[str, list[float]]:
+    """What a stage logged at each step, all rounds in a row; nothing without training."""
+    files = [
+        file for name in (stage, f"{stage}-[0-9]*") for file in output.glob(f"{name}/metrics.jsonl")
+    ]
     found: dict[str, list[float]] = {}
     for file in sorted(files, key=lambda file: (len(file.parent.name), file.parent.name)):
         for line in file.read_text(encoding="utf-8").splitlines():

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -602,8 +601,7 @@ def test_rounds_stand_in_a_row_in_a_curve(tmp_path):
         folder.mkdir()
         line = json.dumps({"step": 1, "kl": float(number), "other": 3.0})
         (folder / "metrics.jsonl").write_text(line + "\n")
-    run = SimpleNamespace(output=tmp_path, script=load_script("rlaif_v"))
-    assert study._curve(run) == {"kl": [1.0, 2.0, 10.0]}
+    assert study._curve(tmp_path, "train") == {"kl": [1.0, 2.0, 10.0]}
 
 
 def test_the_base_and_a_baseline_on_the_same_pairs_are_made_once(tiny_study, monkeypatch):
