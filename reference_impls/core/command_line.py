@@ -28,6 +28,7 @@ from reference_impls.core.method import (
     Method,
     PairStage,
     Script,
+    SelectStage,
     load_script,
     script_names,
 )
@@ -235,11 +236,8 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     check_packages(options["log_to"], options["load_in_4bit"])
+    check_sampling(method, options)
     if options["generate_with"] == "vllm":
-        if not any(isinstance(stage, GroupStage) for stage in method.stages):
-            raise click.UsageError(
-                f"--generate-with vllm samples in reinforcement: {method.record} has none"
-            )
         from reference_impls.core.model.vllm_engine import CannotSample, check_vllm
 
         try:
@@ -438,6 +436,24 @@ def chosen_settings(options: dict[str, Any]) -> dict[str, Any]:
     if options["epochs"] is not None:
         given["steps"] = None
     return given
+
+
+def check_sampling(method: Method, options: dict[str, Any]) -> None:
+    """Refuse options of sampling where nothing would follow them."""
+    groups = any(isinstance(stage, GroupStage) for stage in method.stages)
+    selects = any(isinstance(stage, SelectStage) for stage in method.stages)
+    used = {
+        "group_size": groups,
+        "temperature": groups or selects,
+        "answer_length": groups or options["annotator"] is not None,
+        "generate_with": groups or options["generate_with"] == "transformers",
+    }
+    for name, of_use in used.items():
+        if options[name] is not None and not of_use:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} would change nothing: {method.record} has no stage "
+                "that samples from the model in training"
+            )
 
 
 def check_reference_cache(script: Script, cfg: Any, options: dict[str, Any]) -> None:

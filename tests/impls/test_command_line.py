@@ -201,3 +201,19 @@ def test_a_signal_stops_a_run_that_can_be_resumed(tmp_path, tiny_base):
     assert finished.returncode == 0, finished.stderr
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert steps == list(range(1, 41))
+
+
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [
+        ("mdpo", ["--group-size", "4"]),
+        ("fdpo", ["--group-size", "4"]),
+        ("sft", ["--temperature", "0.7"]),
+        ("dpo", ["--answer-length", "8"]),
+        ("simpo", ["--generate-with", "vllm"]),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(method, option, capsys):
+    assert run(method, option) == 2
+    said = capsys.readouterr().err
+    assert f"{option[0]} would change nothing: " in said and "Traceback" not in said

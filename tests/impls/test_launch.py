@@ -26,8 +26,10 @@ ROOT = LAUNCH.parents[1]
 CONFIGURATIONS = sorted(path.stem for path in LAUNCH.glob("*.yaml"))
 QUICK = [
     "--preset", "lab", "--pairs", "12", "--steps", "3", "--batch-size", "4", "--no-baselines",
-    "--scenes", "8", "--answer-length", "6", "--group-size", "4",
+    "--scenes", "8",
 ]  # fmt: skip
+SAMPLED = ["--answer-length", "6", "--group-size", "4"]
+"""What methods that sample in training are given besides."""
 
 
 def in_processes(count, arguments, configuration=None, sharded=False):
@@ -67,7 +69,7 @@ def alike(ours, theirs):
 METHODS = {
     "dpo": ["dpo"],
     "mpo": ["mpo", "--per-device-batch-size", "1"],
-    "grpo": ["grpo"],
+    "grpo": ["grpo", *SAMPLED],
     "reward_model": ["reward_model"],
     "lora": ["dpo", "--lora-rank", "4"],
 }

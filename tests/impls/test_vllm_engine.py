@@ -126,7 +126,7 @@ def test_it_is_refused_in_one_line_where_it_cannot_be(
     loaded, prompts, tmp_path, capsys, monkeypatch
 ):
     assert run("dpo", ["--generate-with", "vllm"]) == 2
-    assert "reinforcement: dpo has none" in capsys.readouterr().err
+    assert "--generate-with would change nothing: dpo" in capsys.readouterr().err
     assert run("grpo", ["--generate-with", "vllm"]) == 2
     error = capsys.readouterr().err
     assert "vllm is not installed" in error and len(error.strip().splitlines()) == 1
