@@ -100,7 +100,7 @@ METHOD = Method(
     config=Config,
     stages=(PairStage(data=matched_pairs, loss=loss, views=VIEWS, lab=lab(3e-4), paper=PAPER),),
     ablations={
-        "judged by the own likelihood": {"judge": "self", "least_score": float("-inf")},
+        "judged by the own likelihood": {"judge": "self", "least_score": -1e6},
         "every difference counts": {"least_gap": 0.0},
     },
     expectations=(

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import math
 import re
 import tokenize
 from pathlib import Path
@@ -120,6 +121,9 @@ def test_config_is_frozen_and_takes_all_variants(name):
     assert config().variant == "paper"
     for changes in method.ablations.values():
         assert config(**changes) != config()
+        # What `--set` takes and a result can hold.
+        floats = [value for value in changes.values() if isinstance(value, float)]
+        assert all(map(math.isfinite, floats)), changes
 
 
 @ALL
