@@ -15,12 +15,13 @@ written feedback on its first, is preferred to the first; nobody compares the tw
 Simplifications
 1. The feedback model is the base with a head that is asked about each claim of an answer and says
    whether it is right, learnt from people's judgements of other models' answers; its critique is a
-   list of claims. The report's writes text, with suggestions, and critics of the data are people
-   and closed models.
+   list of claims, those that are said again among them. The report's writes text, with suggestions,
+   and critics of the data are people and closed models.
 2. The policy cannot read a critique: told in the world's own questions what is not there, its
    answers got worse (true score .43 against .64 of the first and .65 of any second ones; 200
-   pictures). So the second answer keeps the first one up to the first claim that is criticised and
-   goes on from there, and is criticised again, `passes` times.
+   pictures); let go on from the first claim that was criticised, it was better in 55 % and worse in
+   27 % of 335. So the second answer is the first one without what is criticised: on-policy but for
+   what is gone, and shorter.
 3. Pictures only.
 
 Official code: PKU-Alignment/align-anything@3f9decc2
@@ -33,7 +34,7 @@ Official code: PKU-Alignment/align-anything@3f9decc2
   and `extra["rejected_unscored"]`, (B, T), mark; without them all tokens count.
 - projects/lang_feedback/refine_gen.py#L27-L30 shows the policy its first answer, too, where the
   report has y* = M_theta(x, c); answers are sampled at temperature 1 (#L66-L71), with a penalty on
-  repetition of 1.1 that is left out here.
+  repetition of 1.1 that is left out here: what is said again is criticised.
 - The survey has no equation of it (section 6.4): survey = paper."""
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from reference_impls.core.command_line import main
-from reference_impls.core.data.criticism import claim_odds, judged_claims
+from reference_impls.core.data.criticism import claim_odds, judged_claims, struck_out
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import (
     Answer,
@@ -59,7 +60,6 @@ from reference_impls.core.objective.preference import dpo
 from reference_impls.core.objective.reward import verdict
 from reference_impls.core.scores import PairBatch
 from reference_impls.core.settings import TrainSettings, lab
-from reference_impls.core.worlds.protocol import Segment
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -79,7 +79,6 @@ class Config:
 
     beta: float = 0.1  # align_anything/configs/train/text_image_to_text/dpo.yaml: scale_coeff
     temperature: float = 1.0  # projects/lang_feedback/base_gen.py, refine_gen.py#L67
-    passes: int = 3  # ours: how often the second answer is criticised and mended
     language_term: bool = True  # False: two samples, ordered by people (binary feedback)
     variant: Variant = "paper"
 
@@ -94,35 +93,19 @@ def second_answers(lab: Lab, cfg: Config) -> list[Row]:
     first = lab.answer(cfg.temperature)
     if not cfg.language_term:
         return lab.sampled_pairs(lab.annotator("human"), first, lab.answer(cfg.temperature))
-    answers = list(first)
-    for _ in range(cfg.passes):
-        told = claim_odds(lab, lab.trained["feedback"], answers, "feedback model")
-        kept = [
-            kept_words(answer, claims) for answer, (claims, _) in zip(answers, told, strict=True)
-        ]
-        places = [place for place, begun in enumerate(kept) if begun is not None]
-        again = lab.policy.continue_items(
-            [lab.items[place] for place in places],
-            [lab.media[place].images for place in places],
-            [kept[place] or "" for place in places],
-            temperature=cfg.temperature,
-            max_new_tokens=lab.task.max_new_tokens,
-        )
-        for place, answer in zip(places, again, strict=True):
-            answers[place] = answer
+    told = claim_odds(lab, lab.trained["feedback"], first, "feedback model")
     rows = []
-    for place, (before, after) in enumerate(zip(first, answers, strict=True)):
-        changed = before.split() != after.split()
-        lab.tally.count("answered again" if changed else "nothing to say, or said again")
-        if changed:
-            rows.append(lab.pair(place, chosen=after, rejected=before))
+    for place, (item, answer) in enumerate(zip(lab.items, first, strict=True)):
+        claims = told[place][0]
+        better = struck_out(answer, claims)
+        if all(claim.right for claim in claims):
+            lab.tally.count("nothing to say")
+        elif not lab.task.parses(item, better):
+            lab.tally.count("nothing of it is left in form")
+        else:
+            lab.tally.count("mended after feedback")
+            rows.append(lab.pair(place, chosen=better, rejected=answer))
     return rows
-
-
-def kept_words(answer: str, claims: Sequence[Segment]) -> str | None:
-    """The words before the first claim that is said to be wrong; None where none is."""
-    wrong = [claim.start for claim in claims if not claim.right]
-    return " ".join(answer.split()[: wrong[0]]) if wrong else None
 
 
 def unscored(
@@ -163,7 +146,7 @@ METHOD = Method(
             paper=PAPER,
         ),
     ),
-    ablations={"binary feedback": {"language_term": False}, "mended once": {"passes": 1}},
+    ablations={"binary feedback": {"language_term": False}},
     expectations=(
         Expectation(
             id="language-feedback-beats-binary-pairs",

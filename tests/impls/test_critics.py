@@ -6,13 +6,12 @@ import math
 import pytest
 import torch
 
-from reference_impls.core.data.criticism import judged_claims
+from reference_impls.core.data.criticism import claim_odds, judged_claims, struck_out
 from reference_impls.core.data.rows import text
 from reference_impls.core.data.sources import SOURCES
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Answer
-from reference_impls.core.model.policy import Policy
 from reference_impls.core.objective.reward import verdict
 from reference_impls.core.stages import run_stages
 from reference_impls.core.worlds.protocol import Segment
@@ -155,33 +154,42 @@ def test_the_critic_is_trained_once_and_reads_every_round(tiny_base, world, tmp_
 # --- Align-Anything ------------------------------------------------------------------------------
 
 
-def test_an_answer_is_kept_up_to_its_first_criticised_claim():
-    claims = [Segment(1, 3, True), Segment(4, 6, False), Segment(7, 9, False)]
-    answer = f"{BLUE} {RED} {GREEN} ."
-    assert ALIGN.kept_words(answer, claims) == "a blue square a"
-    assert ALIGN.kept_words(answer, claims[:1]) is None
+def test_what_is_criticised_is_struck_out_and_the_rest_stays_in_form():
+    answer = f"row one : {RED} , {BLUE} . row two : {RED} ."
+    claims = [Segment(3, 6, True), Segment(7, 10, True), Segment(14, 17, True)]
+
+    def without(*numbers):
+        told = [
+            Segment(claim.start, claim.stop, number not in numbers)
+            for number, claim in enumerate(claims)
+        ]
+        return struck_out(answer, told)
+
+    assert without() == answer
+    assert without(0) == f"row one : {BLUE} . row two : {RED} ."
+    assert without(1) == f"row one : {RED} . row two : {RED} ."
+    assert without(2) == f"row one : {RED} , {BLUE} ."
+    assert without(0, 1) == f"row two : {RED} ."
+    assert without(0, 1, 2) == ""
 
 
-def test_the_second_answer_goes_on_from_what_was_not_criticised(world, policy, monkeypatch):
-    first = [f"{BLUE} , {RED} .", f"{BLUE} .", f"{RED} ."]
+def test_the_second_answer_is_the_first_without_what_is_criticised(world, policy, monkeypatch):
+    first = [f"row one : {BLUE} , {RED} .", f"row one : {BLUE} .", f"row one : {RED} ."]
     lab = critic_lab(world, policy, monkeypatch, first)
+    lab.task = world.tasks["describe"]
     lab.trained = {"feedback": Liking()}
-    asked = []
+    (row,) = ALIGN.second_answers(lab, ALIGN.Config())
+    assert (text(row["chosen"]), text(row["rejected"])) == (f"row one : {BLUE} .", first[0])
+    assert lab.tally.rules == {
+        "mended after feedback": 1, "nothing to say": 1, "nothing of it is left in form": 1,
+    }  # fmt: skip
 
-    def continue_items(self, items, images, begun, **how):
-        asked.append((list(begun), [item.scene for item in items], len(images)))
-        # Told once it errs again; told twice it does not.
-        new = "a red star ." if len(asked) == 1 else f"{GREEN} ."
-        return [f"{words} {new}".strip() for words in begun]
 
-    monkeypatch.setattr(Policy, "continue_items", continue_items)
-    rows = ALIGN.second_answers(lab, config(ALIGN, passes=2))
-    scenes = [item.scene for item in lab.items]
-    assert asked == [([f"{BLUE} ,", ""], [scenes[0], scenes[2]], 2)] * 2
-    assert [(text(row["chosen"]), text(row["rejected"])) for row in rows] == [
-        (f"{BLUE} , {GREEN} .", first[0]), (f"{GREEN} .", first[2]),
-    ]  # fmt: skip
-    assert lab.tally.rules == {"answered again": 2, "nothing to say, or said again": 1}
+def test_what_is_said_again_is_criticised_whatever_its_odds(world, policy, monkeypatch):
+    lab = critic_lab(world, policy, monkeypatch, [f"{BLUE} , {GREEN} , {BLUE} ."])
+    ((claims, odds),) = claim_odds(lab, Liking(), lab.answer(1.0), "feedback model")
+    assert odds.tolist() == [2.0, 2.0, 2.0]
+    assert [claim.right for claim in claims] == [True, True, False]
 
 
 def test_binary_feedback_asks_people_and_no_feedback_model(world, policy, monkeypatch):

@@ -7,6 +7,7 @@ what the head reads is the question and a yes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,8 @@ def judged_claims(lab: Lab, kind: str, answers: Sequence[str]) -> list[Row]:
 def claim_odds(
     lab: Lab, head: TrainedHead, answers: Sequence[str], label: str
 ) -> list[tuple[list[Segment], Tensor]]:
-    """By answer its claims, right or wrong as the head has it, and the log-odds (S,) of right.
+    """By answer its claims, right or wrong as the head has it, and the log-odds (S,) of right. A
+    claim that is said again is not right, whatever its odds.
 
     How often the head agrees with the truth is counted under `label`. What an answer claims twice
     is read once.
@@ -68,10 +70,30 @@ def claim_odds(
     told = []
     for true, numbers in found:
         values = [odds[number] for number in numbers]
-        for claim, value in zip(true, values, strict=True):
+        judged = []
+        for place, (claim, value) in enumerate(zip(true, values, strict=True)):
             agreement.told("claims", claim.right == (value > 0))
-        judged = [
-            Segment(c.start, c.stop, value > 0) for c, value in zip(true, values, strict=True)
-        ]
+            new = numbers[place] not in numbers[:place]
+            judged.append(Segment(claim.start, claim.stop, new and value > 0))
         told.append((judged, torch.tensor(values)))
     return told
+
+
+_TIDIED = (
+    (re.compile(r"(?<=[:,]) ,"), ""),  # nothing between two marks
+    (re.compile(r" , (?=\.)"), " "),  # nothing before the end of a sentence
+    (re.compile(r"(?:^|(?<=\. ))[^.:]* : \. ?"), ""),  # a heading with nothing under it
+)
+
+
+def struck_out(answer: str, claims: Sequence[Segment]) -> str:
+    """The answer without the words of claims that are not right, what is left of a list tidied:
+    commas with nothing between them, headings with nothing under them."""
+    words = answer.split()
+    gone = {n for claim in claims if not claim.right for n in range(claim.start, claim.stop)}
+    text, before = " ".join(word for n, word in enumerate(words) if n not in gone), ""
+    while text != before:
+        before = text
+        for pattern, instead in _TIDIED:
+            text = pattern.sub(instead, text)
+    return text.strip()
