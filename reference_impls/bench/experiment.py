@@ -34,8 +34,8 @@ _SAMPLED: dict[tuple[str, ...], measure.HeldOutPairs] = {}
 class Experiment:
     """Everything that a run needs; `run()` does it.
 
-    rows: a real dataset's, in place of the last stage's data step. changes: settings that options
-    change. baselines: whether they are trained, too.
+    rows: a real dataset's, in place of the data steps (`stages.stage_rows` says of which stages).
+    changes: settings that options change. baselines: whether they are trained, too.
     """
 
     script: Script

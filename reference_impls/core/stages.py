@@ -181,8 +181,10 @@ def stage_rows(
 ) -> tuple[Sequence[Row], Lab, TrainSettings]:
     """What a stage trains on, the lab that its data step was given, and its settings."""
     settings, lab = run.settings(stage), stage_lab(run, stage, round_, start)
-    last = stage is run.script.method.last
-    if run.rows is not None and (last or isinstance(stage, HeadStage)):
+    last = run.script.method.last
+    # A dataset takes the place of scenes in every stage that reads rows as the last one does.
+    alike = isinstance(stage, HeadStage) or (type(stage) is type(last) is PairStage)
+    if run.rows is not None and (stage is last or alike):
         return run.rows, lab, settings
     # What came before a stage, a trained head or a round, is in no name.
     alone = run.made is not None and len(run.script.method.stages) == 1 and not round_

@@ -33,6 +33,7 @@ from reference_impls.core.method import Answer, PairStage, View
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.settings import lab as settings_of
+from reference_impls.core.stages import Run, stage_rows
 from reference_impls.core.train.checkpoints import begin
 from reference_impls.core.train.forward import Scorer
 from reference_impls.core.train.pairs import train_pairs
@@ -257,6 +258,18 @@ def test_a_baseline_has_the_steps_of_all_stages(config, changes, steps, world, t
     baseline = SCRIPTS["dpo"]
     run = made.run_of(baseline, baseline.method.config(), tmp_path, None)
     assert run.settings(baseline.method.last).steps == steps
+
+
+@pytest.mark.parametrize("name", ["povid", "opa_dpo"])
+def test_a_dataset_takes_the_place_of_scenes_in_both_stages(name, world, tiny_base, tmp_path):
+    script = SCRIPTS[name]
+    given = [{"prompt": "a photo"}]
+    run = Run(
+        script, script.module.Config(), "paper", {}, world, world.tasks["describe"], tiny_base,
+        tmp_path, rows=given,
+    )  # fmt: skip
+    for stage in script.method.stages:
+        assert stage_rows(run, stage, 0, tiny_base)[0] is given
 
 
 @pytest.mark.parametrize("picked_by", ["policy", "each"])
