@@ -36,8 +36,8 @@ Official code: zhyang2226/OPA-DPO@db90180e:opadpo/dpo_models/dpo_trainer.py; `va
   adds the constant of margin 0. The code pads to 896; here a batch has as many positions as its
   longest answer, or `positions` where that is more: a factor common to all terms.
 - #L702-L710: the anchor of y_Rev has the opposite sign, it is held DOWN (the author confirms it:
-  most of y_Rev is y_Gen's text). With the image terms on both anchors count twice. Rewards in the
-  anchors have no weights.
+  most of y_Rev is y_Gen's text). With the image terms on both anchors count twice; without them
+  the second two are of rewards 0, a constant. Rewards in the anchors have no weights.
 - utils/data_utils_dpo.py#L226-L233: the ending of y_Gen has weight 0 in h_hw.
 - The survey mentions the method in section 3.1.1 and prints no loss: `variant="survey"` is the
   paper's."""
@@ -229,7 +229,11 @@ def loss(batch: PairBatch, cfg: Config) -> tuple[Tensor, dict[str, Tensor]]:
     if cfg.variant == "code":
         terms = {name: term.mean(-1) for name, term in terms.items()}
         h = {name: reward.sum(-1) for name, reward in h.items()}
-        factors["anchor"] *= 2.0 if cfg.image_term else 1.0
+        if cfg.image_term:
+            factors["anchor"] *= 2.0
+        elif cfg.anchor_term:  # rewards of 0 stand in for those of the image pairs
+            delta = terms["anchor"].new_tensor(cfg.delta)
+            terms["anchor"] = terms["anchor"] - logsigmoid(-delta) - logsigmoid(delta)
     losses = sum((factors[name] * term for name, term in terms.items()), start=0.0 * terms["text"])
     logged = {f"{name}_term": term.detach() for name, term in terms.items()}
     logged |= {"revised_reward": h["revised"].detach()} if cfg.revised_term else {}

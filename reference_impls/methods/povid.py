@@ -19,8 +19,7 @@ has them. Values of alpha, beta_1 and beta_2 were not found: all have the code's
 Simplifications
 1. The writer of errors makes true claims of the reference answer wrong: what habit suggests, or
    another colour or shape (GPT-4V: co-occurring objects, wrong relations, wrong attributes).
-2. Noise is added once per pair and rounded to eight bits; the code adds it to pixels of 0 to 255,
-   unscaled, at every access.
+2. Noise is added to pixel values in [-1, 1], once per pair; the code does it at every access.
 3. The lab's steps are shared between the stages three to one, as the paper's epochs; baselines have
    the steps of both.
 
@@ -32,8 +31,11 @@ Official code: YiyangZhou/POVID@92c7c678; `variant="code"`
   taken under the CLEAN image, and policy and reference each pick for themselves. So r(y_n) compares
   two token sequences, and the true image's own reading is pushed down wherever noise agrees with
   it: also where y_n has the token of y_w.
-- #L123: beta 0.1, which no script sets. llava/train/train_dpo.py#L1006: the first stage is TRL's
-  DPO.
+- llava/train/train_dpo_inherent.py#L49-L82, #L662-L664: noise is added to values in [0, 1], twice
+  as strong for the contrast, and cut to bytes without a check: what is darker than black comes out
+  bright, what is brighter than white dark.
+- tool/dpo_trainer_inherent.py#L123: beta 0.1, which no script sets. The first stage is plain DPO
+  (tool/dpo_trainer.py#L657-L662).
 - The survey mentions the method in section 4.2 and prints no loss: `variant="survey"` is the
   paper's."""
 
@@ -117,7 +119,11 @@ def spoilt_answers(lab: Lab, cfg: Config) -> list[Row]:
 
 def add_noise(row: Row, rng: random.Random, cfg: Config) -> Row:
     """Add the noisy image."""
-    noisy = [diffused(i, rng, cfg.noise_step, schedule="sigmoid") for i in row["images"]]
+    wrapped = cfg.variant == "code"
+    noisy = [
+        diffused(image, rng, cfg.noise_step, schedule="sigmoid", wrapped=wrapped)
+        for image in row["images"]
+    ]
     return row | {"noisy_images": noisy}
 
 

@@ -231,6 +231,24 @@ def test_the_paper_scores_under_the_noisy_image_and_the_code_under_the_clean_one
     assert [view.name for view in bare] == ["chosen", "rejected"]
 
 
+def test_faint_noise_on_black_stays_dark_in_the_paper_and_wraps_around_in_the_code():
+    """One step moves values by a few levels; below black the code comes out at the other end."""
+    for level, beyond in ((0, range(246, 256)), (255, range(10))):
+        row = {"images": [Image.new("RGB", (32, 32), (level,) * 3)]}
+        made = {
+            variant: povid.add_noise(
+                row, random.Random(1), povid.Config(variant=variant, noise_step=1)
+            )["noisy_images"][0].tobytes()
+            for variant in ("paper", "survey", "code")
+        }
+        assert made["paper"] == made["survey"]
+        assert all(abs(value - level) < 10 for value in made["paper"])
+        wrapped = [value for value in made["code"] if value in beyond]
+        assert 0.05 < len(wrapped) / len(made["code"]) < 0.5
+        rest = [value for value in made["code"] if value not in beyond]
+        assert all(abs(value - level) < 10 for value in rest)
+
+
 def test_povids_rejected_answers_are_the_reference_with_errors(world):
     lab = drawn(world, Speaker(lambda item, shown: ""), task="describe")
     rows = povid.spoilt_answers(lab, povid.Config(errors=1))
@@ -553,6 +571,17 @@ def test_the_anchor_holds_the_revised_answer_up_in_the_paper_and_down_in_the_cod
             told[on] = pulls(opa_dpo, five_views(), views, **config)
         assert math.copysign(1, told[True]["revised"] - told[False]["revised"]) == sign
         assert told[True]["chosen"] < told[False]["chosen"] < 0
+
+
+def test_without_the_image_terms_the_code_has_anchors_of_rewards_of_zero():
+    rest = {"variant": "code", "image_term": False, "beta": 1.0, "delta": 0.3, "gamma_2": 0.25}
+    anchors = losses(opa_dpo, five_views(), **rest) - losses(
+        opa_dpo, five_views(), **rest, anchor_term=False
+    )
+    first = minus_log_sigmoid(1 - 0.3) + minus_log_sigmoid(0.3 - 0.5)
+    zero = minus_log_sigmoid(-0.3) + minus_log_sigmoid(0.3)
+    # The second position has a reward of 0 in both, with the two of the missing image pairs.
+    near(anchors, torch.tensor([0.25 * (first + zero + 2 * zero) / 2], dtype=torch.float64))
 
 
 def test_each_own_term_of_opa_dpo_reads_its_views_and_without_all_of_them_it_is_dpo():

@@ -444,12 +444,21 @@ def diffused(
     step: int,
     steps: int = 1000,
     schedule: Schedule = "linear",
+    wrapped: bool = False,
 ) -> Image.Image:
-    """The image after `step` steps of forward diffusion, on pixel values scaled to [-1, 1]."""
+    """The image after `step` steps of forward diffusion, on pixel values scaled to [-1, 1].
+
+    `wrapped`: on values scaled to [0, 1], which are cut to whole bytes without a check, so that
+    what is darker than black comes out bright (to_pil_image of pytorch/vision@01175db1:
+    torchvision/transforms/functional.py).
+    """
     kept = diffusion_kept(step, steps, schedule)
-    pixels = np.asarray(image.convert("RGB"), dtype=np.float64) / 127.5 - 1
+    levels = np.asarray(image.convert("RGB"), dtype=np.float64)
+    pixels = levels / 255 if wrapped else levels / 127.5 - 1
     noise = np.random.default_rng(rng.getrandbits(64)).standard_normal(pixels.shape)
     mixed = math.sqrt(kept) * pixels + math.sqrt(1 - kept) * noise
+    if wrapped:
+        return Image.fromarray((np.trunc(mixed * 255) % 256).astype(np.uint8))
     return Image.fromarray(np.clip((mixed + 1) * 127.5, 0, 255).round().astype(np.uint8))
 
 
