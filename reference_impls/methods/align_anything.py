@@ -23,7 +23,7 @@ Simplifications
    27 % of 335. So the second answer is the first one without what is criticised: on-policy but for
    what is gone, and shorter, so that the policy learns to say less. At a rate of 3e-4 recall fell
    from .76 to .18; the lab's is 1e-4 (.43, and CHAIR_i .118 from .145; one seed, untuned).
-3. Pictures only.
+3. Pictures only. A dataset of pairs needs no feedback model: `--set language_term=False`.
 
 Official code: PKU-Alignment/align-anything@3f9decc2
 - align_anything/trainers/text_image_to_text/dpo.py#L107-L152: DPO over sums of tokens.

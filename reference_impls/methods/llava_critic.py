@@ -27,7 +27,8 @@ Simplifications
 3. The critic learns from answers of two other bases; the paper has 13 models.
 4. Answers are sampled at the paper's temperature without its nucleus (top-p 0.9).
 5. All rounds together have the lab's usual number of prompts and steps, so that rounds are compared
-   with one run at an equal budget; the critic is trained once, before them.
+   with one run at an equal budget; the critic is trained once, before them. A dataset of pairs
+   needs no critic: `--set critic_term=False`.
 
 Official code: LLaVA-VL/LLaVA-NeXT@df179663
 - trl/trainer/dpo_trainer.py#L766: DPO over sums of tokens. #L951-L957: an SFT loss on the chosen

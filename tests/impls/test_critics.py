@@ -114,6 +114,9 @@ def test_a_verdict_is_the_cross_entropy_of_a_label():
     expected = [math.log1p(math.exp(-1.5)), math.log1p(math.exp(0.5))]
     assert losses.tolist() == pytest.approx(expected, abs=1e-12)
     assert metrics["accuracy"].tolist() == [1.0, 0.0]
+    pairs.extra = {}
+    with pytest.raises(ValueError, match="needs the column `label`"):
+        verdict({"chosen": outputs}, pairs, CRITIC.Config())
 
 
 def test_without_gamma_the_variants_are_dpo_and_with_it_they_differ():

@@ -413,6 +413,7 @@ CAN = (
     "ddpo",
     "dpo",
     "fdpo",
+    "llama_3_1",
     "mdpo",
     "reward_model",
     "rlaif_v",

@@ -134,6 +134,20 @@ def test_dpo_begins_and_is_held_where_sft_ended(tiny_base, world, tmp_path):
     assert chosen <= {item.truth for item in lab_items(run)}
 
 
+def test_of_a_dataset_earlier_stages_learn_from_its_rows_and_draw_no_scenes(
+    tiny_base, world, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Lab, "source", lambda self, name: pytest.fail("a scene was asked for"))
+    from reference_impls.core.data.rows import said
+
+    row = {"images": [], "prompt": [{"role": "user", "content": "count to 2 ."}]}
+    run = stage_run("omnialign_v", world, tiny_base, tmp_path)
+    run.rows = [{**row, "chosen": said("1 , 2 ."), "rejected": said("1 .")}] * 8
+    run.rows_digest = "rows"
+    run_stages(run)
+    assert list(run.tallies) == ["sft", "dpo"] and run.last_rows is run.rows
+
+
 def lab_items(run):
     return run.task.items(run.world.draw("pairs", 6, 1), 1)
 

@@ -43,8 +43,14 @@ def verdict(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """(B,) cross-entropy of right against wrong, -log sigma(label r), label 1 or -1.
 
-    r is the first output after the last token of the view `chosen`; `extra["label"]` (B,).
+    r is the first output after the last token of the view `chosen`; `extra["label"]` (B,). Raises
+    ValueError where it is not there.
     """
+    if "label" not in batch.extra:
+        raise ValueError(
+            "a head that judges claims needs the column `label`, 1 or -1, which a preference "
+            "dataset does not have; the method's page names the switch that leaves the head out"
+        )
     (told,) = rewards_of(outputs, batch, ("chosen",))
     odds = batch.extra["label"].to(told) * told
     return -logsigmoid(odds), {"accuracy": (odds.detach() > 0).to(told.dtype)}
