@@ -19,10 +19,10 @@ Simplifications
 4. The lab goes over its pairs several times, so that its steps are those of its neighbours; the
    report goes over them once.
 
-Official code: none for this phase (QwenLM/Qwen2.5-VL@f0af2996:README.md offers inference and
-fine-tuning of another kind); eric-mitchell/direct-preference-optimization@f8b8c0f4:
-trainers.py#L45-L87 computes the usual form, so that `variant="code"` is the paper's. The survey has
-no equation of it: survey = paper."""
+Official code: none for this phase (QwenLM/Qwen2.5-VL@f0af2996 has inference, demos and notebooks,
+and nothing that trains); eric-mitchell/direct-preference-optimization@f8b8c0f4:trainers.py#L45-L87
+computes the usual form, so that `variant="code"` is the paper's. The survey has no equation of it:
+survey = paper."""
 
 from __future__ import annotations
 
