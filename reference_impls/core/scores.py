@@ -36,10 +36,15 @@ class Scores:
         return (self.log_ratios() * self.mask).sum(-1)
 
     def without(self, marked: Tensor | None) -> Scores:
-        """The scores as if marked tokens, (B, T) of ones and zeros, were none of the response."""
+        """The scores as if marked tokens, (B, T) of ones and zeros, were none of the response.
+
+        Raises ValueError for marks of another shape than the mask's."""
         if marked is None:
             return self
-        return replace(self, mask=self.mask * (1 - marked.to(self.mask)))
+        if marked.shape != self.mask.shape:
+            shapes = f"{tuple(marked.shape)}, and the mask {tuple(self.mask.shape)}"
+            raise ValueError(f"marks of tokens have the shape {shapes}")
+        return replace(self, mask=self.mask * (marked == 0))
 
 
 @dataclass

@@ -183,3 +183,20 @@ def test_dpo_is_trls(tiny_base, loaded, policy, world, tmp_path):
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     assert losses[0][0] == pytest.approx(math.log(2), abs=1e-4) and losses[0][-1] < losses[0][0]
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.int64, torch.float32])
+def test_marks_and_masks_of_any_kind_take_tokens_out_of_an_answer(kind):
+    pairs = batch()
+    marked = torch.zeros(3, 5, dtype=kind)
+    marked[:, 0] = 1
+    kept = pairs.chosen.without(marked).log_ratio()
+    assert torch.allclose(kept, pairs.chosen.log_ratio() - pairs.chosen.log_ratios()[:, 0])
+    given = dataclasses.replace(pairs.chosen, mask=pairs.chosen.mask.to(kind))
+    assert torch.equal(given.without(marked).log_ratio(), kept)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 1), (1, 5)])
+def test_marks_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"marks of tokens have the shape .*mask \(3, 5\)"):
+        batch().chosen.without(torch.ones(shape))
