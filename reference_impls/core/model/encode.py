@@ -152,8 +152,9 @@ def _content(processor: Any) -> str:
         parts.append(tokenizer.backend_tokenizer.to_str())
     for name in ("image_processor", "video_processor"):
         part: Any = getattr(processor, name, None)
-        # Without torchvision, something plain stands in place of the video half.
-        parts.append(part.to_json_string() if hasattr(part, "to_json_string") else repr(part))
+        # Without torchvision a placeholder without content stands for the video half. Its repr
+        # holds an address, by which no two processors would be alike.
+        parts.append(part.to_json_string() if hasattr(part, "to_json_string") else str(type(part)))
     return digest(repr(parts).encode())
 
 
