@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 
 from reference_impls.bench import cache
 from reference_impls.core import measure, provenance
-from reference_impls.core.data.rows import LazyRows, kept_back, said
+from reference_impls.core.data.rows import LazyRows, Tally, kept_back, said
 from reference_impls.core.judges import Workshop
 from reference_impls.core.method import GroupStage, PairStage, Row, Script, load_script
 from reference_impls.core.model.policy import Policy
@@ -146,12 +146,21 @@ class Experiment:
 
     # --- rows of the table -----------------------------------------------------------------------
 
-    def method_rows(self) -> Sequence[Row]:
-        """What the method's last stage trains on, which its baselines are given, too."""
+    @property
+    def trains_for_rows(self) -> bool:
+        """Whether the rows of the last stage are there only when earlier ones have trained."""
+        method = self.script.method
+        return len(method.stages) > 1 or method.rounds_of(self.cfg) > 1
+
+    def method_rows(
+        self, made: MutableMapping[str, tuple[Sequence[Row], Tally]] | None = None
+    ) -> Sequence[Row]:
+        """What the method's last stage trains on, which its baselines are given, too; `made` keeps
+        what data steps gave (`stages.Run`)."""
         run = self.run_of(self.script, self.cfg, self.output / "rows", None)
-        stages = self.script.method.stages
-        if len(stages) == 1 and self.script.method.rounds_of(self.cfg) == 1:
-            return stage_rows(run, stages[0], 0, self.base)[0]
+        run.made = made
+        if not self.trains_for_rows:
+            return stage_rows(run, self.script.method.last, 0, self.base)[0]
         run_stages(run)
         return run.last_rows
 

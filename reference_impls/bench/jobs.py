@@ -27,11 +27,16 @@ WAIT = 1.0
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work: what is handed to the worker's function, and where its result goes."""
+    """One piece of work: what is handed to the worker's function, and where its result goes.
+
+    Jobs of one group are done by one worker, one after the other: it keeps in memory what they
+    share. A job without a group stands alone.
+    """
 
     name: str
     task: Any
     result: Path
+    group: str = ""
 
     @property
     def done(self) -> bool:
@@ -46,7 +51,8 @@ class JobFailed(RuntimeError):
 def run_jobs(
     jobs: Sequence[Job], work: Work, cores: int = 1, report: Callable[[str], None] | None = None
 ) -> list[JobFailed]:
-    """Do what is not done yet; the failures. `work` is a module-level function of a job's task.
+    """Do what is not done yet; the failures. `work` is a module-level function of a job's task,
+    whose result is written with the CPU-seconds that it took.
 
     A job that fails does not stop the others. Ctrl-C stops the workers; what was done stays.
     """
@@ -59,11 +65,14 @@ def run_jobs(
     context = multiprocessing.get_context("spawn")
     todo: Any = context.Queue()
     told: Any = context.Queue()
-    for number in range(len(open_)):
-        todo.put(number)
+    groups: dict[str, list[int]] = {}
+    for number, job in enumerate(open_):
+        groups.setdefault(job.group or f"job {number}", []).append(number)
+    for numbers in groups.values():
+        todo.put(numbers)
     workers = [
         context.Process(target=_worker, args=(work, open_, todo, told), daemon=True)
-        for _ in range(min(cores, len(open_)))
+        for _ in range(min(cores, len(groups)))
     ]
     for worker in workers:
         worker.start()
@@ -98,20 +107,25 @@ def _worker(work: Work, jobs: Sequence[Job], todo: Any, told: Any) -> None:
 
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
-    while parent is None or parent.is_alive():  # a killed bench leaves no worker behind
+    while True:
         try:
-            number = todo.get_nowait()
+            numbers = todo.get_nowait()
         except queue.Empty:
             return
-        job, began = jobs[number], time.monotonic()
-        try:
-            write_json(job.result, work(job.task))
-            told.put((number, "", time.monotonic() - began))
-        except Exception as error:
-            if os.environ.get("MMALIGN_DEBUG"):
-                traceback.print_exc()
-            text = " ".join(str(error).split()) or type(error).__name__
-            told.put((number, text, time.monotonic() - began))
+        for number in numbers:
+            if parent is not None and not parent.is_alive():
+                return  # a killed bench leaves no worker behind
+            job, began, spent = jobs[number], time.monotonic(), time.process_time()
+            try:
+                found = work(job.task)
+                took = round(time.process_time() - spent, 1)
+                write_json(job.result, {**found, "cpu_seconds": took})
+                told.put((number, "", time.monotonic() - began))
+            except Exception as error:
+                if os.environ.get("MMALIGN_DEBUG"):
+                    traceback.print_exc()
+                text = " ".join(str(error).split()) or type(error).__name__
+                told.put((number, text, time.monotonic() - began))
 
 
 def _clock(seconds: float) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from reference_impls.bench.experiment import Experiment
     from reference_impls.core.model.policy import Policy
 
+K, V = TypeVar("K"), TypeVar("V")
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Row of a table -> one result per seed."""
 
@@ -57,6 +58,7 @@ class Plan:
     tuning_held_out: int = 512
     blocks: int = protocol.BLOCKS
     grid: bool = True
+    ablations: bool = True
 
     @property
     def whole(self) -> bool:
@@ -64,8 +66,12 @@ class Plan:
         return self == Plan()
 
 
-SMOKE = Plan(tuning=(), reporting=(1,), further=(), held_out=128, blocks=8, grid=False)
-"""One seed at the script's own settings: does everything run?"""
+SMOKE = Plan(
+    tuning=(), reporting=(1,), further=(), held_out=128, blocks=8, grid=False, ablations=False
+)
+"""One seed at the script's own settings, and two steps of each ablation: does everything run?"""
+TRIAL = protocol.Point({"steps": 2, "pairs": 64, "batch_size": 8})
+"""What an ablation is tried with where it has no row: its numbers are thrown away."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +120,11 @@ def work(task: Task) -> dict[str, Any]:
         )
         if own:
             run = experiment.method_run()
-            while len(_MADE) >= KEPT_ROWS:
-                del _MADE[next(iter(_MADE))]
-            run.made = _MADE
+            run.made = _room(_MADE)
             measured = _trained(experiment, task, run)
+            as_it_is = task.row == method.record and not task.settings and not task.config
+            if as_it_is and experiment.trains_for_rows:
+                _room(_ROWS)[_rows_name(task)] = run.last_rows
             return measured | {"budget": _budget(run), "data": run.tallies}
         parts = {**experiment.judged_by(task.held_out), "base": model_digest(experiment.base)}
         parts["blocks"] = task.blocks
@@ -188,15 +195,24 @@ _MADE: dict[str, tuple[Sequence[Row], Tally]] = {}
 """Data steps of the last jobs: the points of a grid differ in rate, mostly."""
 
 
+def _room(kept: dict[K, V]) -> dict[K, V]:
+    """The same with room for one more."""
+    while len(kept) >= KEPT_ROWS:
+        del kept[next(iter(kept))]
+    return kept
+
+
+def _rows_name(task: Task) -> tuple[Any, ...]:
+    return (task.method, task.seed, task.levels)
+
+
 def _rows(experiment: Experiment, task: Task) -> Sequence[Row]:
     """What the method trains on at its own settings; a worker keeps the last ones in memory, since
     rounds of training may stand behind them."""
-    key = (task.method, task.seed, task.levels)
-    if key not in _ROWS:
-        while len(_ROWS) >= KEPT_ROWS:
-            del _ROWS[next(iter(_ROWS))]
-        _ROWS[key] = experiment.method_rows()
-    return _ROWS[key]
+    name = _rows_name(task)
+    if name not in _ROWS:
+        _room(_ROWS)[name] = experiment.method_rows(_room(_MADE))
+    return _ROWS[name]
 
 
 # --- a study -------------------------------------------------------------------------------------
@@ -219,7 +235,8 @@ class Study:
     def rows(self) -> list[str]:
         """All rows of the table, the base first."""
         method = self.script.method
-        return ["base", *method.baselines, method.record, *method.ablations]
+        ablations = method.ablations if self.plan.ablations else ()
+        return ["base", *method.baselines, method.record, *ablations]
 
     def job(self, task: Task) -> Job:
         """The job of a task; its name holds the code that trains and measures it."""
@@ -311,20 +328,28 @@ class Study:
             tuple(sorted((levels or {}).items())),
         )  # fmt: skip
 
-    def reported(self, tuned: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> Rows:
-        """Row -> one result per seed, on the test split."""
+    def _report(
+        self,
+        rows: Sequence[str],
+        tuned: Mapping[str, Mapping[str, Any]],
+        seeds: Sequence[int],
+        levels: Mapping[str, str] | None = None,
+    ) -> list[Task]:
+        """One task per seed and row, on the test split; all rows of a seed together."""
         plan = self.plan
-        tasks = [
+        return [
             self._task(
                 row, seed, "test", plan.held_out, plan.blocks,
-                tuned[row]["point"] if row in tuned else protocol.Point(),
+                tuned[row]["point"] if row in tuned else protocol.Point(), levels,
             )
             for seed in seeds
-            for row in self.rows
+            for row in rows
         ]  # fmt: skip
-        results = self.done(tasks)
-        count = len(self.rows)
-        return {row: results[place::count] for place, row in enumerate(self.rows)}
+
+    def reported(self, tuned: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> Rows:
+        """Row -> one result per seed, on the test split."""
+        results = self.done(self._report(self.rows, tuned, seeds))
+        return {row: results[place :: len(self.rows)] for place, row in enumerate(self.rows)}
 
     def at_levels(
         self, tuned: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]
@@ -334,28 +359,39 @@ class Study:
         Settings stay as they were tuned at the usual level: what is asked is how a gain changes
         with the condition, not what could be had under it.
         """
-        wanted: dict[str, list[str]] = {}
-        for each in self.script.method.expectations:
-            for level in each.levels[:1] + each.levels[-1:]:
-                known = wanted.setdefault(level, [])
-                known += [row for row in (each.of, each.against) if row not in known]
-        (condition, usual), *_ = [*self.script.method.condition.items(), ("", "")]
-        plan = self.plan
         found: dict[str, Rows] = {}
-        for level, rows in wanted.items():
-            if level == usual:
-                continue
-            tasks = [
-                self._task(
-                    row, seed, "test", plan.held_out, plan.blocks,
-                    tuned[row]["point"] if row in tuned else protocol.Point(), {condition: level},
-                )
-                for seed in seeds
-                for row in rows
-            ]  # fmt: skip
-            results = self.done(tasks)
+        for level, (rows, levels) in self._other_levels().items():
+            results = self.done(self._report(rows, tuned, seeds, levels))
             found[level] = {row: results[place :: len(rows)] for place, row in enumerate(rows)}
         return found
+
+    def _other_levels(self) -> dict[str, tuple[list[str], dict[str, str]]]:
+        """Level -> the rows that are compared there, and the condition at that level."""
+        (condition, usual), *_ = [*self.script.method.condition.items(), ("", "")]
+        found: dict[str, tuple[list[str], dict[str, str]]] = {}
+        for each in self.script.method.expectations:
+            for level in each.levels[:1] + each.levels[-1:]:
+                asked = [row for row in (each.of, each.against) if row in self.rows]
+                if asked and level != usual:
+                    known, _ = found.setdefault(level, ([], {condition: level}))
+                    known += [row for row in asked if row not in known]
+        return found
+
+    def untuned(self) -> list[Job]:
+        """All jobs of a study without a grid, for one worker, ablations that are only tried
+        included. The method comes before its baselines: what it trained on is theirs, too, and
+        need not be made again."""
+        plan, tuned, method = self.plan, self.tuned(), self.script.method
+        tasks = self._report(self.rows, tuned, plan.reporting)
+        for rows, levels in self._other_levels().values():
+            tasks += self._report(rows, tuned, plan.reporting, levels)
+        tasks.sort(key=lambda task: task.row in method.baselines)
+        tasks += [
+            self._task(row, plan.reporting[0], "test", 8, 1, TRIAL)
+            for row in method.ablations
+            if row not in self.rows
+        ]
+        return [dataclasses.replace(self.job(task), group=self.script.name) for task in tasks]
 
     def run(self) -> dict[str, Any]:
         """Tune, report, decide; the content of the result file.
@@ -589,12 +625,26 @@ def bench(
     names: Iterable[str], plan: Plan, cores: int, folder: Path | None = None
 ) -> list[dict[str, Any]]:
     """Studies of methods, one after the other; each result is written when it is there, and all of
-    the folder are decided together."""
-    found = []
-    for name in names:
-        result = Study(load_script(name), plan, cores).run()
+    the folder are decided together. A method that fails does not stop the others.
+
+    Raises JobFailed, at the end, with all that failed.
+    """
+    studies = [Study(load_script(name), plan, cores) for name in names]
+    found, failures = [], []
+    if not plan.grid:  # no job waits for another one's result
+        failed = run_jobs([job for each in studies for job in each.untuned()], work, cores)
+        failures = [str(each) for each in failed]
+        studies = [each for each in studies if all(job.done for job in each.untuned())]
+    for study in studies:
+        try:
+            result = study.run()
+        except JobFailed as error:
+            failures.append(str(error))
+            continue
         if folder is not None:
-            write_json(folder / f"{load_script(name).name}.json", result)
+            write_json(folder / f"{study.script.name}.json", result)
             ledger.settle(folder)
         found.append(result)
+    if failures:
+        raise JobFailed("; ".join(failures))
     return found

@@ -27,7 +27,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from reference_impls.core.settings import TrainSettings
+from reference_impls.core.settings import VARIANTS as VARIANTS
+from reference_impls.core.settings import BaseConfig, TrainSettings
+from reference_impls.core.settings import Variant as Variant
 
 if TYPE_CHECKING:
     import random
@@ -40,14 +42,12 @@ if TYPE_CHECKING:
 METHODS = Path(__file__).resolve().parent.parent / "methods"
 """The folder is the register: each module in it is a script."""
 
-Variant = Literal["paper", "code", "survey"]
-VARIANTS: tuple[Variant, ...] = ("paper", "code", "survey")
 Trainer = Literal["pairs", "groups", "ppo", "head", "contrastive", "select"]
 Checkpoint = Literal["base", "previous"]
 """Where a stage begins: at the model of the run, or where the stage (or round) before ended."""
 
 Config = Any
-"""A frozen dataclass with a field `variant`. Each script has a class of its own."""
+"""A frozen dataclass derived from `BaseConfig`. Each script has a class of its own."""
 Row = dict[str, Any]
 """One example: columns that views name, numbers, and in the lab the `item` that it is about."""
 Metrics = dict[str, "Tensor"]
@@ -391,6 +391,11 @@ class Method:
         fields = {each.name for each in dataclasses.fields(self.config)}
         if "variant" not in fields:
             raise ContractError(f"{self.record}: Config has no field `variant`")
+        if not issubclass(self.config, BaseConfig):
+            raise ContractError(
+                f"{self.record}: Config takes any variant: write `class Config(BaseConfig)`, which "
+                "is in reference_impls.core.settings"
+            )
         for name, changes in self.ablations.items():
             for change in changes:
                 if change not in fields:

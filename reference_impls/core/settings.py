@@ -1,9 +1,25 @@
-"""How long and how fast to train: everything that is not the method's own."""
+"""How long and how fast to train, and what every config of a method has in common."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Variant = Literal["paper", "code", "survey"]
+VARIANTS: tuple[Variant, ...] = ("paper", "code", "survey")
+
+
+class BaseConfig:
+    """What every script's `Config`, a frozen dataclass, derives from: it refuses a variant that
+    there is not, which would be the paper's in silence."""
+
+    variant: Variant
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        if self.variant not in VARIANTS:
+            known = ", ".join(map(repr, VARIANTS))
+            raise ValueError(f"variant: {self.variant!r} is none of {known}")
 
 
 @dataclass(frozen=True)

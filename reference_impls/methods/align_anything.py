@@ -60,7 +60,7 @@ from reference_impls.core.method import (
 from reference_impls.core.objective.preference import dpo
 from reference_impls.core.objective.reward import verdict
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -75,7 +75,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The framework's defaults; the report gives no settings of its runs."""
 
     beta: float = 0.1  # align_anything/configs/train/text_image_to_text/dpo.yaml: scale_coeff

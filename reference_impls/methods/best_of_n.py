@@ -30,7 +30,7 @@ from reference_impls.core.method import (
     Variant,
 )
 from reference_impls.core.objective.reward import pairwise
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -42,7 +42,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's value for its middle model."""
 
     n: int = 16  # section 4: 4 (760M), 16 (13B), 64 (175B)

@@ -57,7 +57,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Answer, Expectation, Method, PairStage, Row, Variant, View
 from reference_impls.core.objective.preference import implicit_rewards, reward_metrics
 from reference_impls.core.scores import PairBatch, Scores
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected", "chosen_corrupt")
 PAPER = TrainSettings(
@@ -70,7 +70,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The values for Muffin, and switches of the terms that the paper adds to DPO."""
 
     beta: float = 0.5  # implementation details

@@ -37,7 +37,7 @@ from reference_impls.core.data.ranking import Pair, pairs_of
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import dpo as loss
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 POOL = ("policy", "policy", "other-1", "other-2")
@@ -50,7 +50,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """What is known of the paper's filters, and ours for the rest."""
 
     beta: float = 0.1  # ours: not found; DPO's

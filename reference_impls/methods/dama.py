@@ -54,7 +54,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import implicit_rewards, reward_metrics
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 SCORES = ("chosen_score", "rejected_score")
@@ -68,7 +68,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The released values, and switches of the two factors."""
 
     beta: float = 0.1  # DAMA/scripts/run_dpo.sh: --dpo_beta

@@ -47,7 +47,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Answer, Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import reward_metrics
 from reference_impls.core.scores import PairBatch, Scores
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -59,7 +59,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's values."""
 
     beta: float = 0.5  # section 4.1

@@ -52,7 +52,7 @@ from reference_impls.core.method import (
     Variant,
 )
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen",)
 PAPER = TrainSettings(
@@ -63,7 +63,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The objective's only hyperparameter, and the recipe's."""
 
     beta: float = 0.1  # ours: DPO's; the paper's could not be read

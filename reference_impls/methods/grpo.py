@@ -33,7 +33,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Row, Variant
 from reference_impls.core.objective.groups import group_advantages
 from reference_impls.core.objective.groups import grpo as loss
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ()  # no pairs: the policy answers, and a rule judges
 PAPER = TrainSettings(
@@ -48,7 +48,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's values."""
 
     beta: float = 0.04  # section 4.2

@@ -46,7 +46,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant, View
 from reference_impls.core.objective.preference import dpo
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected", "target")
 AUXILIARY = View(
@@ -62,7 +62,7 @@ PAPER = TrainSettings(  # MiniGPT-4, the model that has the auxiliary term
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The values for MiniGPT-4, and switches for what is the method's own."""
 
     beta: float = 0.1  # ha_dpo/models/minigpt4/README.md#L57

@@ -47,7 +47,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import dpo
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 from reference_impls.core.worlds.protocol import conversation
 
 VIEWS = ("chosen", "rejected")
@@ -60,7 +60,7 @@ CAUSES = ("distracted", "long context", "conflict")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """Values that were not found are ours; a switch for each cause."""
 
     beta: float = 0.1  # ours: not found; DPO's

@@ -53,7 +53,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import dpo
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 from reference_impls.core.worlds.protocol import Segment
 
 VIEWS = ("chosen", "chosen_corrupt")
@@ -70,7 +70,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The official values, and which kinds of spoilt images there are."""
 
     beta: float = 0.5  # external/LLaVA-Plus/image_dpo.sh#L19

@@ -53,7 +53,7 @@ from reference_impls.core.method import (
 from reference_impls.core.objective.preference import SftConfig, dpo, sft, token_mean_nll
 from reference_impls.core.objective.reward import pairwise
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -64,7 +64,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's values; what it leaves open is ours."""
 
     beta: float = 0.1  # section 4.1.4

@@ -59,7 +59,7 @@ from reference_impls.core.objective.preference import (
 )
 from reference_impls.core.objective.reward import verdict
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -81,7 +81,7 @@ CRITIC = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The values of the page and of the official script."""
 
     beta: float = 0.1  # scripts/train/dpo_ov7b.sh#L15

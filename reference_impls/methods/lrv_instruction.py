@@ -40,7 +40,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import token_mean_nll
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen",)
 PAPER = TrainSettings(  # MiniGPT-4, version 1
@@ -55,7 +55,7 @@ DESCRIPTIONS = ("describe", "brief", "row")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The balance of positive and negative instructions."""
 
     negative_share: float = 0.5  # abstract: a balanced ratio is the best

@@ -36,7 +36,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import implicit_rewards, reward_metrics
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected", "chosen_corrupt")
 PAPER = TrainSettings(
@@ -49,7 +49,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's values, and a weight of 1 on each term so that it can be taken away."""
 
     beta: float = 0.1  # section 4.1

@@ -56,7 +56,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import implicit_rewards, reward_metrics
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 from reference_impls.core.worlds.protocol import Item, conversation
 
 VIEWS = ("chosen", "rejected")
@@ -71,7 +71,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """Values of paper and official code; what is selected by which share."""
 
     beta: float = 0.1  # official train_dpo_multi.sh#L40

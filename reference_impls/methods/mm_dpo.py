@@ -49,7 +49,7 @@ from reference_impls.core.objective.preference import (
 )
 from reference_impls.core.objective.reward import pairwise
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -62,7 +62,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's values."""
 
     beta: float = 0.1  # section 5.1

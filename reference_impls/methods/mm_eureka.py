@@ -52,7 +52,7 @@ from reference_impls.core.data.rules import inside, last_number, only_number
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import grpo, rloo_advantages, whitened_tokens
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ()  # no pairs: the policy answers, and rules judge
 PAPER = TrainSettings(
@@ -70,7 +70,7 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's values; the terms are its comparisons."""
 
     beta: float = 0.0  # section 2.4: alpha_KL; figure 3 compares with 0.01

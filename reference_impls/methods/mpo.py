@@ -51,7 +51,7 @@ from reference_impls.core.objective.preference import (
     token_mean_nll,
 )
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -65,7 +65,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's values, and a factor on the reward shift so that it can be taken away."""
 
     beta: float = 0.1  # section 5.1

@@ -45,7 +45,7 @@ from reference_impls.core.objective.preference import (
     token_mean_nll,
 )
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -67,7 +67,7 @@ PAPER_SFT = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The values of the official script; what section 4.3 leaves open is ours."""
 
     beta: float = 0.1  # scripts/dpo/dpo_anyres.sh#L26; not in the paper

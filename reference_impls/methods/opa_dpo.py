@@ -61,7 +61,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Answer, Expectation, Method, PairStage, Row, Variant, View
 from reference_impls.core.objective.preference import reward_metrics, token_mean_nll
 from reference_impls.core.scores import PairBatch, Scores
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 from reference_impls.core.worlds.protocol import Segment
 
 REVISED = View("revised", response="revised")
@@ -92,7 +92,7 @@ SEEING, RIGHT = 3.0, 1.0
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """Values of the released script; switches for what the method adds to DPO."""
 
     beta: float = 0.1  # run/train_opa_dpo.sh: BETA

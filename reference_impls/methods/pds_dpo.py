@@ -43,7 +43,7 @@ from reference_impls.core.data.ranking import best_and_worst
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import dpo as loss
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 POOL = ("other-1", "other-2", "other-1")
@@ -60,7 +60,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The official values, and the lab's painter."""
 
     beta: float = 0.1  # tool/dpo_trainer.py#L123, its default

@@ -53,7 +53,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant, View
 from reference_impls.core.objective.preference import reward_metrics
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 UNDER_NOISE = View("rejected_noise", images="noisy_images", scored="likeliest", picked_by="policy")
 VIEWS = ("chosen", "rejected", UNDER_NOISE)
@@ -81,7 +81,7 @@ PAPER_TEXT = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """Values of the official code; switches for the two kinds of rejected answers."""
 
     alpha: float = 0.1  # ours: not found; the code's beta

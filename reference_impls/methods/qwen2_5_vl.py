@@ -34,7 +34,7 @@ from reference_impls.core.data.rows import text
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import dpo as loss
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -46,7 +46,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """What the report leaves open is ours."""
 
     beta: float = 0.1  # ours: DPO's; the report has none

@@ -48,7 +48,7 @@ from reference_impls.core.data.readers.messages import messages_of, prompt
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import group_advantages, grpo
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ()  # no pairs: the policy answers, and rules judge
 PAPER = TrainSettings(
@@ -72,7 +72,7 @@ NUMBER = re.compile(r"(?:^|\s)(-?\d+(?:\.\d+)?)(?=[\s.,;:!?]|$)")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The values that R1-V trains with; it sets neither beta nor epsilon itself."""
 
     beta: float = 0.04  # TRL 0.14.0, trl/trainer/grpo_config.py#L173-L174

@@ -49,7 +49,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant, View
 from reference_impls.core.objective.preference import implicit_rewards, reward_metrics
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 from reference_impls.core.worlds.protocol import Segment
 
 VIEWS = ("chosen", "rejected", "chosen_corrupt")
@@ -71,7 +71,7 @@ NEW_TOKENS = 12
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's values; switches for its image term and for retrieval."""
 
     beta: float = 0.1  # Table 10

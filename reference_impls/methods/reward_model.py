@@ -30,7 +30,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, HeadStage, Method, Row, Variant
 from reference_impls.core.objective.reward import pairwise
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -42,7 +42,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """Equation 1 has no hyperparameter."""
 
     variant: Variant = "paper"

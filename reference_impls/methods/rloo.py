@@ -32,7 +32,7 @@ from reference_impls.core.objective.groups import (
     rloo_advantages,
     sequence_kl_in_reward,
 )
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ()  # no pairs: the policy answers, and a rule judges
 PAPER = TrainSettings(
@@ -47,7 +47,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's value."""
 
     beta: float = 0.03  # appendix C, TL;DR

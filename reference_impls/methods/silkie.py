@@ -43,7 +43,7 @@ from reference_impls.core.data.ranking import pairs_of
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import dpo as loss
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 STRONGEST = "writer"
@@ -61,7 +61,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The official values, and which answer counts as the better one."""
 
     beta: float = 0.1  # run_dpo.py#L43

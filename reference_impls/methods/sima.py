@@ -40,7 +40,7 @@ from reference_impls.core.command_line import main
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant, View
 from reference_impls.core.objective.preference import dpo as loss
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 from reference_impls.core.worlds.protocol import Segment
 
 VIEWS = ("chosen", "rejected")
@@ -58,7 +58,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The official values, and switches of the recipe."""
 
     beta: float = 0.1  # tool/dpo_trainer.py#L123, its default

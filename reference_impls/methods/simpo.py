@@ -35,7 +35,7 @@ from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PairStage, Row, Variant
 from reference_impls.core.objective.preference import reward_metrics, token_mean_nll
 from reference_impls.core.scores import PairBatch, Scores
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
@@ -48,7 +48,7 @@ PAPER = TrainSettings(
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The values of the paper's Mistral-Base, and a switch of the length normalisation."""
 
     beta: float = 2.0  # README.md#L44

@@ -278,6 +278,14 @@ def test_a_job_that_fails_does_not_stop_the_others_and_is_done_again(tmp_path):
     assert not jobs(tmp_path)[0].done
 
 
+def test_jobs_of_a_group_are_done_by_one_worker_in_their_order(tmp_path):
+    asked = jobs(tmp_path, two={"fail": "no luck"})
+    together = [dataclasses.replace(job, group="all") for job in asked]
+    assert len(run_jobs(together, work, cores=3, report=lambda line: None)) == 1
+    names, processes = zip(*started(tmp_path), strict=True)
+    assert names == ("one", "two", "three") and len(set(processes)) == 1
+
+
 def until(happened, seconds=90):
     deadline = time.monotonic() + seconds
     while not happened():
@@ -317,7 +325,9 @@ def test_killed_between_two_jobs_only_the_missing_ones_are_done(tmp_path):
     assert said[0] == "2 of 3 jobs were done before"
     assert [name for name, _ in started(tmp_path)] == ["one", "two", "three"]
     assert all(path.stat().st_mtime_ns == time_ for path, time_ in before.items())
-    assert all(json.loads(job.result.read_text()) == {"name": job.name} for job in jobs(tmp_path))
+    for job in jobs(tmp_path):
+        found = json.loads(job.result.read_text())
+        assert found.pop("cpu_seconds") >= 0 and found == {"name": job.name}
 
 
 # --- numbers that are kept -----------------------------------------------------------------------
@@ -526,6 +536,30 @@ def test_an_untuned_smoke_has_one_job_a_row(tiny_study):
     assert [(task.row, task.seed) for task in done] == [("base", 1), ("sft", 1), ("dpo", 1)]
     assert result["seeds"] == [1]
     assert all(v["verdict"] == "undecided" for v in result["verdicts"])
+
+
+def test_all_of_a_smoke_is_asked_at_once_and_one_failure_does_not_stop_the_others(
+    tiny_study, tmp_path, monkeypatch
+):
+    from reference_impls.bench.jobs import JobFailed
+
+    _, done = tiny_study
+    smoke = dataclasses.replace(study.SMOKE, held_out=4, blocks=2)
+    here, calls = study.run_jobs, []
+
+    def failing(jobs, work, cores=1):
+        calls.append([(job.group, job.task.row) for job in jobs])
+        broken = [job for job in jobs if job.task.method == "simpo"]
+        here([job for job in jobs if job not in broken], work)
+        return [JobFailed(f"{job.name}: out of memory") for job in broken]
+
+    monkeypatch.setattr(study, "run_jobs", failing)
+    with pytest.raises(JobFailed, match=r"simpo, base.*out of memory"):
+        study.bench(["simpo", "dpo"], smoke, 1, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").glob("*.json")] == ["dpo.json"]
+    # The method before its baselines, which are trained on what its data step made.
+    assert calls[0][-3:] == [("dpo", "base"), ("dpo", "dpo"), ("dpo", "sft")]
+    assert len(done) == 3
 
 
 def test_an_interaction_compares_the_contrast_at_two_levels(tiny_study):

@@ -23,7 +23,7 @@ from reference_impls.core.method import (
     resolve_views,
     unread_names,
 )
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 from tests.impls.scripts import SCRIPTS
 
 ALL = pytest.mark.parametrize("name", SCRIPTS)
@@ -127,6 +127,17 @@ def test_config_is_frozen_and_takes_all_variants(name):
 
 
 @ALL
+def test_config_refuses_a_variant_that_there_is_not(name):
+    config = SCRIPTS[name].method.config
+    for unknown in ("bogus", "Paper", "", None):
+        told = re.escape(f"variant: {unknown!r} is none of 'paper', 'code', 'survey'")
+        with pytest.raises(ValueError, match=told):
+            config(variant=unknown)
+        with pytest.raises(ValueError, match=told):
+            dataclasses.replace(config(), variant=unknown)
+
+
+@ALL
 def test_names_that_checks_call_are_in_the_module(name):
     module, stage = SCRIPTS[name].module, SCRIPTS[name].method.last
     if isinstance(stage, (PairStage, GroupStage)):
@@ -188,7 +199,7 @@ def test_core_knows_no_method_but_the_baselines():
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     beta: float = 0.1
     variant: str = "paper"
 
@@ -245,6 +256,12 @@ def test_a_config_without_variant_is_refused():
             record="x", config=dataclasses.make_dataclass("Config", [("beta", float, 0.1)]),
             stages=(stage(),),
         )  # fmt: skip
+
+
+def test_a_config_that_takes_any_variant_is_refused():
+    fields = [("variant", str, "paper")]
+    with pytest.raises(ContractError, match=r"any variant: write `class Config\(BaseConfig\)`"):
+        Method(record="x", config=dataclasses.make_dataclass("C", fields), stages=(stage(),))
 
 
 def test_without_a_reference_no_view_is_scored_by_one():

@@ -10,6 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from reference_impls.core.method import Variant
 from reference_impls.core.scores import PairBatch, Scores
+from reference_impls.core.settings import BaseConfig
 
 
 class HasBeta(Protocol):
@@ -27,7 +28,7 @@ def batch_mean_nll(scores: Scores) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SftConfig:
+class SftConfig(BaseConfig):
     variant: Variant = "paper"
 
 
