@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from reference_impls.bench.experiment import Experiment
     from reference_impls.core.model.policy import Policy
 
-K, V = TypeVar("K"), TypeVar("V")
+K = TypeVar("K")
+V = TypeVar("V")
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Row of a table -> one result per seed."""
 
@@ -477,8 +478,14 @@ class Study:
             "curves": _curves(tuned, rows),
             "versions": provenance.versions(),
             "code": provenance.training_digest(Path(str(self.script.module.__file__))),
-            "command": f"mmalign bench {method.record} --jobs {self.cores}",
+            "commit": provenance.commit(),
+            "cpu_seconds": {row: found[0].get("cpu_seconds") for row, found in rows.items()},
+            "command": self._command(),
         }
+
+    def _command(self) -> str:
+        smoke = " --smoke" if self.plan == SMOKE else ""
+        return f"mmalign bench {self.script.method.record}{smoke} --jobs {self.cores}"
 
     def _table(
         self, title: str, note: str, tuned: Mapping[str, Mapping[str, Any]], rows: Rows

@@ -391,7 +391,7 @@ class Method:
         fields = {each.name for each in dataclasses.fields(self.config)}
         if "variant" not in fields:
             raise ContractError(f"{self.record}: Config has no field `variant`")
-        if not issubclass(self.config, BaseConfig):
+        if BaseConfig not in self.config.__mro__:
             raise ContractError(
                 f"{self.record}: Config takes any variant: write `class Config(BaseConfig)`, which "
                 "is in reference_impls.core.settings"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.metadata
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +16,8 @@ from reference_impls.core.train.checkpoints import digest
 CORE = Path(__file__).resolve().parent
 TRAINING = ("scores.py", "objective", "model", "train")
 """What a training depends on besides its script, its rows and where it starts."""
+CODE = ("core", "bench", "methods")
+"""Folders of the lab whose files numbers depend on."""
 LIBRARIES = ("torch", "transformers", "trl", "accelerate", "peft", "tokenizers")
 
 
@@ -28,6 +32,21 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def commit() -> str:
+    """The commit of the checkout that this code is from, with `+` where files differ from it;
+    nothing outside a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+
+    def said(*arguments: str) -> str:
+        done = subprocess.run([git, *arguments], cwd=CORE.parent, capture_output=True, text=True)
+        return done.stdout.strip() if not done.returncode else ""
+
+    name = said("rev-parse", "HEAD")
+    return name + ("+" if name and said("status", "--porcelain", *CODE) else "")
 
 
 def code_digest(paths: Iterable[Path]) -> str:
