@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,11 +16,21 @@ from reference_impls.bench import cache
 from reference_impls.core import measure, provenance
 from reference_impls.core.data.rows import LazyRows, Tally, kept_back, said
 from reference_impls.core.judges import Workshop
-from reference_impls.core.method import GroupStage, PairStage, Row, Script, load_script
+from reference_impls.core.method import (
+    PairStage,
+    PpoStage,
+    Row,
+    SamplingStage,
+    Script,
+    load_script,
+)
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.stages import Run, model_digest, note, run_stages, stage_rows
 from reference_impls.core.train.pairs import row_digest
 from reference_impls.core.worlds.protocol import Task, World
+
+if TYPE_CHECKING:
+    from reference_impls.core.train.head import TrainedHead
 
 REAL_BATCH = 8
 """Rows of a real model that are measured together where no batch is asked for."""
@@ -35,7 +45,8 @@ class Experiment:
     """Everything that a run needs; `run()` does it.
 
     rows: a real dataset's, in place of the data steps (`stages.stage_rows` says of which stages).
-    changes: settings that options change. baselines: whether they are trained, too.
+    changes: settings that options change. baselines: whether they are trained, too. trained: the
+    heads of the method's stages, for a baseline whose reward reads one.
     """
 
     script: Script
@@ -54,6 +65,7 @@ class Experiment:
     real_model: bool = False
     scenes: int = measure.SCENES
     workshop: Workshop = field(default_factory=Workshop)
+    trained: Mapping[str, TrainedHead] = field(default_factory=dict)
 
     @property
     def task(self) -> Task[Any]:
@@ -134,7 +146,7 @@ class Experiment:
     def _rewarded(self, policy: Policy) -> dict[str, float]:
         """Of a real dataset of questions: the mean of each reward over greedy answers."""
         stage = self.script.method.last
-        if not isinstance(stage, GroupStage) or self.rows is None:
+        if not isinstance(stage, SamplingStage) or self.rows is None:
             return {}
         rows = list(last_rows(self.rows))
         answers = measure.answers_of(policy, rows)
@@ -162,6 +174,7 @@ class Experiment:
         if not self.trains_for_rows:
             return stage_rows(run, self.script.method.last, 0, self.base)[0]
         run_stages(run)
+        self.trained = run.trained
         return run.last_rows
 
     def baseline_policy(
@@ -186,6 +199,7 @@ class Experiment:
         cfg = replace(script.method.config(), **dict(config or {}))
         folder = self.output / "baselines" / name
         run = self.run_of(script, cfg, folder, self._rows_for(script, rows))
+        run.trained = dict(self.trained)
         run.changes = {**run.changes, **dict(changes or {})}
         return run
 
@@ -218,13 +232,15 @@ class Experiment:
         run = self.baseline_run(name, rows, changes, config)
         assert run.rows is not None
         scripts = [run.script]
-        if isinstance(run.script.method.last, GroupStage):
+        rewarded = isinstance(run.script.method.last, SamplingStage)
+        if rewarded:
             scripts.append(self.script)  # whose reward it is given
         files = [Path(str(script.module.__file__)) for script in scripts]
         return {
             "baseline": name,
             "scripts": provenance.code_digest(files),
             "config": repr(run.cfg),
+            "reward": repr(self.cfg) if rewarded else "",
             "settings": repr(run.settings(run.script.method.last)),
             "rows": row_digest(run.rows),
             "base": model_digest(self.base),
@@ -242,21 +258,44 @@ class Experiment:
         }
 
     def _fitted(self, script: Script) -> Script:
-        """A baseline of groups is given the method's first reward."""
+        """A baseline that samples is given the method's first reward, or its environments."""
         stage, own = self.script.method.last, script.method.last
-        if not isinstance(stage, GroupStage) or not isinstance(own, GroupStage):
+        if not isinstance(stage, SamplingStage) or not isinstance(own, SamplingStage):
             return script
-        name, reward = next(iter(stage.rewards_of(self.cfg).items()))
-        fitted = replace(own, rewards={name: reward}, lab=stage.lab, paper=stage.paper)
+        given: dict[str, Any] = {"rewards": dict(list(stage.rewards_of(self.cfg).items())[:1])}
+        if isinstance(own, PpoStage) and isinstance(stage, PpoStage):
+            given |= self._learned(stage)
+        fitted = replace(own, **given, lab=stage.lab, paper=stage.paper)
         method = replace(script.method, stages=(*script.method.stages[:-1], fitted))
         return Script(script.name, script.module, method)
+
+    def _learned(self, stage: PpoStage) -> dict[str, Any]:
+        """A method's first score, where it has no reward of strings, and its environments; both are
+        called with the method's own config."""
+        cfg = self.cfg
+        scores = {} if stage.rewards_of(cfg) else dict(list(stage.scores_of(cfg).items())[:1])
+        found: dict[str, Any] = {
+            "scores": {
+                name: lambda lab, rows, _, score=score: score(lab, rows, cfg)
+                for name, score in scores.items()
+            }
+        }
+        if stage.environments is not None:
+            begin = stage.environments
+            found |= {
+                "environments": lambda lab, rows, _: begin(lab, rows, cfg),
+                "kl": None,
+                "shape": None,
+                "reference": "none",
+            }
+        return found
 
     def _rows_for(self, script: Script, rows: Sequence[Row]) -> Sequence[Row]:
         """The method's rows; worked answers for a baseline of pairs beside groups. In the lab a
         baseline of pairs is given the columns of its own views alone, so that methods with the same
         pairs share its numbers whatever else their rows hold."""
         stage, own = self.script.method.last, script.method.last
-        if isinstance(stage, GroupStage) and not isinstance(own, GroupStage):
+        if isinstance(stage, SamplingStage) and not isinstance(own, SamplingStage):
             asked = rows
 
             def worked(number: int) -> Row:
@@ -295,6 +334,7 @@ class Experiment:
             free()
         note(f"{method.record}: training")
         policy = run_stages(run)
+        self.trained = run.trained
         own = self.measured(policy, held_out)
         if self.real_model:
             del policy

@@ -30,8 +30,8 @@ from reference_impls.core.data.rows import Tally
 from reference_impls.core.method import (
     ContractError,
     Expectation,
-    GroupStage,
     Row,
+    SamplingStage,
     Script,
     load_script,
 )
@@ -263,7 +263,7 @@ class Study:
     def paper_beta(self, row: str) -> float | None:
         """The paper's beta of a row whose objective has one and that is tuned over it."""
         script = self._script_of(row)
-        if isinstance(script.method.last, GroupStage):
+        if isinstance(script.method.last, SamplingStage):
             return None
         beta: float | None = getattr(script.method.config(), "beta", None)
         return beta
@@ -274,7 +274,7 @@ class Study:
     def grid(self, row: str) -> list[protocol.Point]:
         """The points that a row is tuned over."""
         script, beta = self._script_of(row), self.paper_beta(row)
-        if isinstance(script.method.last, GroupStage):
+        if isinstance(script.method.last, SamplingStage):
             return protocol.grid(None, trains_on_answers=False)
         views = getattr(script.method.last, "views_of", lambda cfg: ())(script.method.config())
         return protocol.grid(beta, trains_on_answers=len(views) == 1 and beta is None)
@@ -569,7 +569,7 @@ SHOWN = (
 """Metrics that every table shows where the world reports them, besides those of predictions."""
 
 
-CURVES = ("chosen_reward", "rejected_reward", "reward", "kl", "answer_tokens")
+CURVES = ("chosen_reward", "rejected_reward", "reward", "true_score", "kl", "answer_tokens")
 """What is drawn step by step, where a trainer logs it."""
 
 

@@ -27,6 +27,7 @@ from reference_impls.core.method import (
     GroupStage,
     Method,
     PairStage,
+    SamplingStage,
     Script,
     SelectStage,
     load_script,
@@ -441,12 +442,13 @@ def chosen_settings(options: dict[str, Any]) -> dict[str, Any]:
 def check_sampling(method: Method, options: dict[str, Any]) -> None:
     """Refuse options of sampling where nothing would follow them."""
     groups = any(isinstance(stage, GroupStage) for stage in method.stages)
+    samples = any(isinstance(stage, SamplingStage) for stage in method.stages)
     selects = any(isinstance(stage, SelectStage) for stage in method.stages)
     used = {
         "group_size": groups,
-        "temperature": groups or selects,
-        "answer_length": groups or options["annotator"] is not None,
-        "generate_with": groups or options["generate_with"] == "transformers",
+        "temperature": samples or selects,
+        "answer_length": samples or options["annotator"] is not None,
+        "generate_with": samples or options["generate_with"] == "transformers",
     }
     for name, of_use in used.items():
         if options[name] is not None and not of_use:

@@ -57,7 +57,15 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from reference_impls.core.method import GroupStage, HeadStage, PairStage, Row, Stage, View
+from reference_impls.core.method import (
+    HeadStage,
+    PairStage,
+    PpoStage,
+    Row,
+    SamplingStage,
+    Stage,
+    View,
+)
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.load import CannotLoad, PixelLimits, base_of, load_processor
 from reference_impls.core.processes import world_size
@@ -247,13 +255,14 @@ def count_tokens(
     squares: list[int] = []
     for number in numbers:
         row = rows[number]
-        if isinstance(stage, GroupStage):
+        if isinstance(stage, SamplingStage):
+            group = answers_to_a_prompt(stage, settings)
             prompt = encoder.prompts([(row["prompt"], list(row["images"] or ()))])[0]
             image.append(_image_tokens(encoder, prompt.ids))
-            answers.append(settings.group_size * settings.max_new_tokens)
+            answers.append(group * settings.max_new_tokens)
             each = len(prompt.ids) + settings.max_new_tokens
-            lengths.append(settings.group_size * each)
-            squares.append(settings.group_size * each**2)
+            lengths.append(group * each)
+            squares.append(group * each**2)
             continue
         assert isinstance(stage, (PairStage, HeadStage))
         from reference_impls.core.train.forward import Scorer
@@ -507,7 +516,7 @@ def dry_run(
     Raises CannotLoad for a model that cannot be read, ValueError where the batch cannot be divided
     over processes or a row cannot become tokens.
     """
-    if not isinstance(stage, (PairStage, GroupStage, HeadStage)):
+    if not isinstance(stage, (PairStage, SamplingStage, HeadStage)):
         raise ValueError("nothing is trained: answers are chosen among samples")
     common.batch_layout(settings)
     shape = read_shape(model, settings)
@@ -516,12 +525,12 @@ def dry_run(
     if rows is not None:
         limits = PixelLimits(settings.min_pixels, settings.max_pixels)
         tokens = count_tokens(rows, stage, cfg, load_processor(model, limits), settings)
-    elif isinstance(stage, GroupStage):
+    elif isinstance(stage, SamplingStage):
         each = int(ASSUMED.image) + 60 + settings.max_new_tokens
+        group = answers_to_a_prompt(stage, settings)
         tokens = Tokens(
-            ASSUMED.image, settings.group_size * settings.max_new_tokens,
-            settings.group_size * each, settings.group_size * each,
-            settings.group_size * each**2, 0,
+            ASSUMED.image, group * settings.max_new_tokens, group * each, group * each,
+            group * each**2, 0,
         )  # fmt: skip
     found = estimate(
         shape, tokens, settings, trained,
@@ -552,7 +561,12 @@ def reference_of(stage: Stage, cfg: Any, settings: TrainSettings) -> str:
             return "none"
         storable = settings.stored_reference and stage.negatives is None and not vocabulary
         return "stored" if storable else "live"
-    return "live" if isinstance(stage, GroupStage) and stage.reference != "none" else "none"
+    return "live" if isinstance(stage, SamplingStage) and stage.reference != "none" else "none"
+
+
+def answers_to_a_prompt(stage: Stage, settings: TrainSettings) -> int:
+    """Answers that are sampled to each prompt of a stage."""
+    return 1 if isinstance(stage, PpoStage) else settings.group_size
 
 
 def told(found: dict[str, Any]) -> str:

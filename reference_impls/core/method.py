@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reference_impls.core.lab import Lab
+    from reference_impls.core.objective.ppo import KlControl
     from reference_impls.core.scores import PairBatch
 
 METHODS = Path(__file__).resolve().parent.parent / "methods"
@@ -60,6 +61,8 @@ TokenColumns = Callable[
 Negatives = Callable[[Any, "ViewInputs", Config], Mapping[str, "Tensor"]]
 Reward = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
 """(completions, answers) -> one reward per completion. Pure; named `reward_*`."""
+Score = Callable[["Lab", Sequence[Row], Config], Sequence[float]]
+"""(lab, rows with `response`, cfg) -> one number per row. `lab.trained` has the trained heads."""
 
 
 class ContractError(TypeError):
@@ -293,6 +296,106 @@ class GroupStage(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PpoStage(Stage):
+    """One answer of the policy to each prompt, with a value head: PPO.
+
+    rewards: name -> reward function, `(completions, answers) -> rewards`, as in a GroupStage.
+    scores: name -> `(lab, rows, cfg) -> rewards`, for what no function of two strings can say, such
+      as a reward model that an earlier HeadStage trained (`lab.trained`). Rows have `response`, the
+      text of the answer, and `finished`, whether it ended before it was cut off.
+    combine: `(name -> (B,), cfg)` -> (B,); the sum of all where it is None.
+    shape: `((B,) rewards, logps, ref_logps, mask, cfg, coefficient)` -> (B, T) rewards per token;
+      where it is None the KL to the reference is taken off at each token, and the reward is given
+      at the last one.
+    kl: `(cfg)` -> the weight of that KL and how it is adapted; None: no KL is taken off.
+    gae: `(rewards, values, mask, cfg)` -> (advantages, returns), all (B, T).
+    normalise: `(advantages, mask, cfg)` -> (B, T), over the batch of all processes.
+    loss: `loss(logps, old_logps, ref_logps, advantages, mask, cfg, *, values, old_values, returns,
+      weights)` -> (scalar, metrics), all (B, T): the rows of a minibatch, of all processes.
+    weights: `(answer, cfg)` -> one number per token: `weights` of the loss (thought tokens).
+    epochs, minibatches: each batch of samples is gone through so often, in so many optimizer steps.
+    critic: what says the values. `shared`: a linear head on the policy's last hidden states;
+      `separate`: a copy of the policy under a head; `reward`: the reward model that the last
+      HeadStage trained, head included.
+
+    A value is read from the state that the next token is predicted from: `values[:, t]` is what is
+    to be expected before token t is written.
+
+    environments: `(lab, rows, cfg)` -> one gymnasium environment for each row. An answer is then an
+    action. Each is begun by `reset(seed=row.get("seed"))`, and `step` takes the text of an answer.
+    Its observation is a dict: `prompt`, a str with `<image>` for each picture, and `images`, a
+    sequence of PIL images or of arrays (height, width, 3) of uint8. An episode goes on until the
+    environment terminates or truncates it; nothing is expected after its end. All running episodes
+    are answered in one batch. GAE then goes over the steps of an episode: `gae` is given (episodes,
+    steps), a step's value is that before its answer's first token, and advantages, values and
+    returns that the loss is given are equal over an answer's tokens. `rewards`, `scores`, `combine`
+    and `kl` are not used; an `info["success"]` of the last step is logged as the true score.
+
+    A row has `answer` and may have `worked`, as in a GroupStage.
+    """
+
+    gae: Callable[[Tensor, Tensor, Tensor, Config], tuple[Tensor, Tensor]]
+    loss: Callable[..., tuple[Tensor, Metrics]]
+    rewards: Mapping[str, Reward] | Callable[[Config], Mapping[str, Reward]] = field(
+        default_factory=dict
+    )
+    scores: Mapping[str, Score] | Callable[[Config], Mapping[str, Score]] = field(
+        default_factory=dict
+    )
+    combine: Callable[[Mapping[str, Tensor], Config], Tensor] | None = None
+    shape: Callable[..., Tensor] | None = None
+    kl: Callable[[Config], KlControl] | None = None
+    normalise: Callable[[Tensor, Tensor, Config], Tensor] | None = None
+    weights: Callable[[Answer, Config], Sequence[float]] | None = None
+    environments: Callable[[Lab, Sequence[Row], Config], Sequence[Any]] | None = None
+    epochs: int = 1
+    minibatches: int = 1
+    critic: Literal["shared", "separate", "reward"] = "shared"
+
+    trainer: ClassVar[Trainer] = "ppo"
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps per batch of samples."""
+        return self.epochs * self.minibatches
+
+    def rewards_of(self, config: Config) -> Mapping[str, Reward]:
+        """Name -> reward function under a config."""
+        return self.rewards(config) if callable(self.rewards) else self.rewards
+
+    def scores_of(self, config: Config) -> Mapping[str, Score]:
+        """Name -> score under a config."""
+        return self.scores(config) if callable(self.scores) else self.scores
+
+    def check(self, config: Config) -> None:
+        super().check(config)
+        names = [*self.rewards_of(config), *self.scores_of(config)]
+        if bool(names) == (self.environments is not None):
+            raise ContractError(
+                "what is rewarded: name `rewards` or `scores`, or give `environments`, not both"
+            )
+        if len(set(names)) < len(names):
+            raise ContractError(f"a name of `rewards` stands in `scores`, too: {', '.join(names)}")
+        _takes("gae", self.gae, 4)
+        _takes("combine", self.combine, 2)
+        _takes("shape", self.shape, 6)
+        _takes("kl", self.kl, 1)
+        _takes("normalise", self.normalise, 3)
+        _takes("weights", self.weights, 2)
+        _takes("environments", self.environments, 3)
+        if self.kl is not None and (self.reference == "none" or self.environments is not None):
+            raise ContractError("kl: there is nothing that it could be taken from")
+        if self.epochs < 1 or self.minibatches < 1:
+            raise ContractError(
+                f"epochs {self.epochs}, minibatches {self.minibatches}; at least 1 is wanted"
+            )
+
+
+SamplingStage = GroupStage | PpoStage
+"""Stages whose rows are prompts: the policy answers them in training."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeadStage(Stage):
     """A head on the model's last hidden states: reward models, segment classifiers.
 
@@ -334,7 +437,7 @@ class SelectStage(Stage):
     trained is in `lab.trained`; annotators that know the scene are refused here.
     """
 
-    score: Callable[[Lab, Sequence[Row], Config], Sequence[float]]
+    score: Score
     candidates: int | Callable[[Config], int] = 8
 
     trainer: ClassVar[Trainer] = "select"
@@ -504,7 +607,7 @@ def unread_names(source: str) -> list[str]:
 
 
 def _hooks() -> list[str]:
-    kinds: Iterable[type[Stage]] = (PairStage, GroupStage, HeadStage, SelectStage)
+    kinds: Iterable[type[Stage]] = (PairStage, GroupStage, PpoStage, HeadStage, SelectStage)
     return sorted({each.name for kind in kinds for each in dataclasses.fields(kind)})
 
 

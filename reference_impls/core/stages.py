@@ -22,6 +22,7 @@ from reference_impls.core.method import (
     GroupStage,
     HeadStage,
     PairStage,
+    PpoStage,
     Row,
     Script,
     SelectStage,
@@ -128,6 +129,13 @@ class Run:
                     from reference_impls.core.train.head import Headed
 
                     made = Headed(made, stage.outputs)
+                if isinstance(stage, PpoStage):
+                    from reference_impls.core.train.ppo import ActorCritic
+
+                    twin = type(base)._from_config(base.config)
+                    own = stage.critic != "shared"
+                    critic = make_trainable(twin, self.settings(stage)) if own else None
+                    made = ActorCritic(made, critic)
             lines.append(f"{self.script.method.record}, {stage.name}: {weights_of(made).line()}")
         return lines
 
@@ -159,7 +167,7 @@ def run_stages(run: Run) -> Policy:
             where = stage.name if rounds == 1 or stage.once else f"{stage.name}-{round_ + 1}"
             start = run.base if stage.start == "base" else current
             policy = _run_stage(run, stage, where, round_, start)
-            if isinstance(stage, (PairStage, GroupStage)):
+            if isinstance(stage, (PairStage, GroupStage, PpoStage)):
                 current = str(run.output / where / "model")
     assert policy is not None
     return policy
@@ -253,7 +261,14 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
 
         trained = train_groups(
             model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
-            resume_from=resume_from, label=label,
+            resume_from=resume_from, label=label, truth=truth_of(run, rows),
+        )  # fmt: skip
+    elif isinstance(stage, PpoStage):
+        from reference_impls.core.train.ppo import train_ppo
+
+        trained = train_ppo(
+            model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
+            lab=lab, resume_from=resume_from, label=label, truth=truth_of(run, rows),
         )  # fmt: skip
     elif isinstance(stage, HeadStage):
         from reference_impls.core.train.head import train_head
@@ -268,6 +283,13 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
         raise ContractError(f"{label}: a {type(stage).__name__} has no trainer")
     by_main(lambda: _save(folder / MODEL, trained.save_pretrained, processor))
     return Policy(trained, Encoder.for_rows(processor, run.rows), settings.seed)
+
+
+def truth_of(run: Run, rows: Sequence[Row]) -> Callable[[Row, str], float] | None:
+    """How good an answer to a row truly is; None of a real dataset, whose truth nobody knows."""
+    if run.rows is not None and "item" not in rows[0]:
+        return None
+    return lambda row, answer: run.task.score(row["item"], answer)
 
 
 def _save(folder: Path, save: Callable[[Path], Any], processor: Any) -> None:

@@ -18,6 +18,7 @@ from reference_impls.core.method import (
     GroupStage,
     Method,
     PairStage,
+    PpoStage,
     View,
     load_script,
     resolve_views,
@@ -140,7 +141,7 @@ def test_config_refuses_a_variant_that_there_is_not(name):
 @ALL
 def test_names_that_checks_call_are_in_the_module(name):
     module, stage = SCRIPTS[name].module, SCRIPTS[name].method.last
-    if isinstance(stage, (PairStage, GroupStage)):
+    if isinstance(stage, (PairStage, GroupStage, PpoStage)):
         assert module.loss is stage.loss
         assert isinstance(module.VIEWS, tuple)
     if isinstance(stage, PairStage):
@@ -148,6 +149,8 @@ def test_names_that_checks_call_are_in_the_module(name):
         assert views == {view.name for view in resolve_views(module.VIEWS)}
     if isinstance(stage, GroupStage):
         assert module.advantages is stage.advantages
+    if isinstance(stage, PpoStage):
+        assert module.gae is stage.gae
 
 
 @ALL
@@ -178,7 +181,7 @@ def test_one_primary_prediction_with_a_direction(name):
 def test_every_variant_has_vectors(name):
     """Of a loss that is the script's own; those of a baseline stand under the baseline's name."""
     stage = SCRIPTS[name].method.last
-    if not isinstance(stage, (PairStage, GroupStage)):
+    if not isinstance(stage, (PairStage, GroupStage, PpoStage)):
         return
     cases = json.loads((CONFORMANCE / f"{name}.json").read_text())
     told = {case["variant"] for case in cases if case["kind"] in ("loss", "advantages")}

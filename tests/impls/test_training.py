@@ -29,8 +29,9 @@ from reference_impls.core.train.checkpoints import (
     mark_complete,
 )
 from reference_impls.core.train.forward import Scorer
-from reference_impls.core.train.groups import Repeated, train_groups
+from reference_impls.core.train.groups import train_groups
 from reference_impls.core.train.pairs import Lazily, row_digest, train_pairs
+from reference_impls.core.train.sampling import Repeated
 from tests.impls.stages_for_tests import SETTINGS, Config, group_stage, running_mean
 from tests.impls.stages_for_tests import pair_stage as stage
 

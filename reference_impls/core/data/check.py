@@ -35,7 +35,7 @@ from reference_impls.core.data.readers import (
 from reference_impls.core.data.readers.files import SPLITS, splits_of
 from reference_impls.core.data.rows import text, too_few
 from reference_impls.core.data.statistics import Digests, PairLengths
-from reference_impls.core.method import GroupStage, Row, load_script
+from reference_impls.core.method import Row, SamplingStage, load_script
 
 if TYPE_CHECKING:
     from reference_impls.core.model.lengths import Asked, Lengths
@@ -551,7 +551,7 @@ def check_data(
         stage, read = chosen.last, chosen.last.read
         needs = needed(stage, chosen.config())
         batch = batch_size or stage.paper.batch_size
-        if isinstance(stage, GroupStage):
+        if isinstance(stage, SamplingStage):
             room = answer_length or stage.paper.max_new_tokens
     lengths = None
     if model is not None:

@@ -389,11 +389,12 @@ def gather_rows(accelerator: Accelerator, parts: Sequence[Part]) -> dict[str, An
         if isinstance(first, Mapping):
             merged[name] = gather_rows(accelerator, [part[name] for part in parts])
         else:
-            merged[name] = gathered(accelerator, _stacked([part[name] for part in parts]))
+            merged[name] = gathered(accelerator, stacked([part[name] for part in parts]))
     return merged
 
 
-def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+def stacked(tensors: Sequence[Tensor]) -> Tensor:
+    """Rows of several tensors, (B,) or (B, T), one behind the other, padded with zeros."""
     if tensors[0].dim() < 2:
         return torch.cat(list(tensors))
     width = max(tensor.shape[1] for tensor in tensors)
@@ -411,3 +412,22 @@ def gathered(accelerator: Accelerator, own: Tensor) -> Tensor:
     everyone: Tensor = accelerator.gather(own.detach().to(device).contiguous()).to(own.device)
     first = accelerator.process_index * own.shape[0]
     return torch.cat([everyone[:first], own, everyone[first + own.shape[0] :]])
+
+
+def everyones(accelerator: Accelerator, own: Tensor) -> Tensor:
+    """Rows of all processes, which may have unequal numbers of them, in the order of processes;
+    (B,) or (B, T), padded with zeros on the right. Constants."""
+    own = own.detach()
+    if accelerator.num_processes == 1:
+        return own
+    own = own.to(accelerator.device)
+    shape = torch.tensor([[len(own), own.shape[1] if own.dim() > 1 else 0]], device=own.device)
+    shapes = accelerator.gather(shape)
+    most, width = (int(each) for each in shapes.max(0).values)
+    if own.dim() > 1:
+        own = nn.functional.pad(own, (0, width - own.shape[1]))
+    filled = own.new_zeros((most, *own.shape[1:]))
+    filled[: len(own)] = own
+    whole: Tensor = accelerator.gather(filled)
+    counts = shapes[:, 0].tolist()
+    return torch.cat([whole[n * most : n * most + count] for n, count in enumerate(counts)])

@@ -101,13 +101,15 @@ class Distributions:
 @dataclass(frozen=True)
 class ViewScores:
     """By view: logps (B, T), 0 where the mask is 0; kl (B,), the sum over answer positions of
-    KL(other || model) where it was asked for; and picks (n,), the tokens that were scored at a
-    view's n answer positions where these are not the answer's own."""
+    KL(other || model) where it was asked for; picks (n,), the tokens that were scored at a view's n
+    answer positions where these are not the answer's own; and, where they were asked for, states
+    (B, T, d): the hidden state that each answer token is predicted from, with gradient."""
 
     logps: dict[str, Tensor]
     masks: dict[str, Tensor]
     kl: dict[str, Tensor] = field(default_factory=dict)
     picks: dict[str, Tensor] = field(default_factory=dict)
+    states: dict[str, Tensor] = field(default_factory=dict)
     distributions: Distributions | None = None
     exact: bool = True
     """Whether the model computed in float32, and not in 16 bits under autocast."""
@@ -264,8 +266,8 @@ class _Head:
 
 @dataclass
 class _Picked:
-    """Stands in for the forward of an output layer: keeps the hidden states (N, d) at places of
-    the flattened (S * L) tokens."""
+    """Stands in for the forward of an output layer, or beside it: keeps the hidden states (N, d) at
+    places of the flattened (S * L) tokens."""
 
     where: Tensor
     states: Tensor = field(init=False)
@@ -273,6 +275,10 @@ class _Picked:
     def __call__(self, hidden: Tensor) -> Tensor:
         self.states = hidden.reshape(-1, hidden.shape[-1]).index_select(0, self.where)
         return self.states
+
+    def look(self, layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        """The same beside the layer, which is run as it is."""
+        self(given[0])
 
 
 class Scorer:
@@ -382,6 +388,7 @@ class Scorer:
         distributions: Sequence[str] = (),
         kl_from: Distributions | None = None,
         picks: Mapping[str, Tensor] | None = None,
+        states: bool = False,
     ) -> ViewScores:
         """Log-probabilities of every view's answers.
 
@@ -389,14 +396,16 @@ class Scorer:
         distributions: views whose distributions over the vocabulary another model is compared
         with: hand the result's `distributions` to that model's call as `kl_from`.
         picks: by view, tokens that another model's call gave as its `picks`, to be scored here.
+        states: give the hidden states, too, that tokens are predicted from.
         Raises EncodingError, which names the row, where one is longer than the model reads.
         """
         check_fits(bare(model), batch)
         layout = self.layout(model, batch).name
         given, asked = picks or {}, {view.name for view in batch.views if view.scored != "own"}
         return self._score(
-            model, batch, layout, pixels or {}, distributions, kl_from, given, asked - set(given)
-        )
+            model, batch, layout, pixels or {}, distributions, kl_from, given, asked - set(given),
+            states,
+        )  # fmt: skip
 
     def layout(self, model: nn.Module, batch: ViewBatch) -> Layout:
         """The layout that a model is scored in, decided for training and for not.
@@ -497,6 +506,7 @@ class Scorer:
         kl_from: Distributions | None = None,
         picks: Mapping[str, Tensor] | None = None,
         picking: Collection[str] = (),
+        states: bool = False,
     ) -> ViewScores:
         inner = bare(model)
         device = next(inner.parameters()).device
@@ -537,6 +547,9 @@ class Scorer:
                 stack.enter_context(prompt_apart(inner, first))
             if not scaled:
                 stack.enter_context(_replacing(head, "forward", reader))
+            kept = _Picked(reader.where)
+            if states:
+                stack.callback(head.register_forward_pre_hook(kept.look).remove)
             output = model(**arguments, use_cache=False).logits
         values = reader(output) if scaled else output
         logps, kl = self._by_view(batch, values, device, kl_from)
@@ -545,7 +558,8 @@ class Scorer:
             asked = Distributions(reader.chosen.detach(), reader.project, tuple(distributions))
         masks = {name: mask.to(device) for name, mask in batch.masks.items()}
         picked = {name: reader.targets[places[name]] for name in picking}
-        return ViewScores(logps, masks, kl, picked, asked, reader.exact)
+        seen = self._placed(batch, kept.states, device) if states else {}
+        return ViewScores(logps, masks, kl, picked, seen, asked, reader.exact)
 
     def _by_view(
         self, batch: ViewBatch, values: Tensor, device: torch.device, other: Distributions | None
@@ -618,21 +632,26 @@ class Scorer:
 
     # --- hidden states ---------------------------------------------------------------------------
 
-    def states(self, model: nn.Module, batch: ViewBatch) -> dict[str, Tensor]:
-        """By view (B, T, d): what the output layer is given after reading each answer token, 0
-        where the mask is 0. In the plain layout, with gradient; the output layer is not run."""
+    def states(self, model: nn.Module, batch: ViewBatch, before: bool = False) -> dict[str, Tensor]:
+        """By view (B, T, d): what the output layer is given after reading each answer token, or
+        `before` it; 0 where the mask is 0. In the plain layout, with gradient; the output layer is
+        not run."""
         inner = bare(model)
         check_fits(inner, batch)
         device = next(inner.parameters()).device
         sequences = self._lay_out(batch, "plain", {})
         # An answer's tokens stand behind the ones that predict them.
-        picked = _Picked(sequences.where.to(device) + 1)
+        picked = _Picked(sequences.where.to(device) + (0 if before else 1))
         with _replacing(inner.get_output_embeddings(), "forward", picked):
             model(**self._arguments(None, sequences, device), use_cache=False)
+        return self._placed(batch, picked.states, device)
+
+    def _placed(self, batch: ViewBatch, states: Tensor, device: torch.device) -> dict[str, Tensor]:
+        """States (N, d) of all answer tokens as (B, T, d) by view."""
         found, places = {}, batch.places()
         for view in batch.views:
             mask = batch.masks[view.name].to(device).bool()
-            part = picked.states[places[view.name]]
+            part = states[places[view.name]]
             empty = part.new_zeros((*mask.shape, part.shape[-1]))
             found[view.name] = empty.masked_scatter(mask[..., None], part)
         return found

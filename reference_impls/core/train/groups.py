@@ -21,19 +21,11 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
-from reference_impls.core.data.rows import name_of, said
-from reference_impls.core.method import GroupStage, Row, View
-from reference_impls.core.model.encode import Encoder, check_room, context_length
-from reference_impls.core.model.policy import Policy
-from reference_impls.core.model.vllm_engine import CannotSample, VllmEngine
+from reference_impls.core.data.rows import said
+from reference_impls.core.method import GroupStage, Row
 from reference_impls.core.settings import TrainSettings
 from reference_impls.core.train import common, forward, sharded
-from reference_impls.core.train.reference import bare
-
-MOST_ROWS = 1 << 16
-"""Answers of a step and process, at most: each has a seed of its own where vLLM samples."""
-VIEW = View("answer", response="answer_sampled")
-"""How a sampled answer is scored: the prompt's own columns, the answer in a column of its own."""
+from reference_impls.core.train.sampling import VIEW, SamplingTrainer, Truth
 
 
 @dataclass
@@ -58,84 +50,14 @@ class Rollout:
     tokens: int
 
 
-class Repeated(torch.utils.data.Sampler[int]):
-    """Shuffled rows in whole batches, each batch so often in succession as it is trained on.
-
-    So that Trainer's count of batches is right: it skips what a resumed run has seen. Rows that
-    make no whole batch wait for another epoch, with another order.
-    """
-
-    def __init__(self, rows: int, batch: int, times: int, seed: int) -> None:
-        self.rows, self.batch, self.times, self.seed = rows, batch, times, seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Epochs differ in their order, and only by their number."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.rows // self.batch * self.batch * self.times
-
-    def __iter__(self) -> Iterator[int]:
-        draw = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)
-        order = torch.randperm(self.rows, generator=draw).tolist()
-        for start in range(0, self.rows - self.batch + 1, self.batch):
-            for _ in range(self.times):
-                yield from order[start : start + self.batch]
-
-
-def _numbers(examples: list[Any]) -> Any:
-    """A batch of prompts is their numbers; Trainer's type asks for a dict and its code does not."""
-    return list(examples)
-
-
-class GroupTrainer(common.Checkpoints):
+class GroupTrainer(SamplingTrainer):
     """Trains with `stage.advantages` and `stage.loss` on groups of sampled answers."""
 
-    def __init__(
-        self,
-        *,
-        model: nn.Module,
-        reference_model: PreTrainedModel | None,
-        processor: Any,
-        stage: GroupStage,
-        cfg: Any,
-        rows: Sequence[Row],
-        settings: TrainSettings,
-        args: TrainingArguments,
-    ) -> None:
-        self.stage, self.cfg, self.rows, self.settings = stage, cfg, rows, settings
-        self.reference_model = reference_model
-        self.processor = processor
-        self.scorer = forward.Scorer(
-            Encoder.for_rows(processor, rows), (VIEW,), shared=settings.shared_prefix
-        )
-        self.kept = {}
-        self.engine: VllmEngine | None = None
+    def __init__(self, *, stage: GroupStage, settings: TrainSettings, **given: Any) -> None:
+        self.stage = stage
         self.rollout: Rollout | None = None
-        self.update = 0
-        self._metrics: dict[str, float] = {}
         self._gradients: list[tuple[Tensor, Tensor]] = []
-        self.passes_per_step = common.batch_layout(settings)[1]
-        super().__init__(
-            model=model,
-            args=args,
-            train_dataset=common.Numbers(len(rows)),
-            data_collator=_numbers,
-        )
-        self.model_accepts_loss_kwargs = False
-        if settings.generate_with == "vllm" and sharded.is_sharded(self):
-            raise CannotSample(
-                "--generate-with vllm is handed whole weights, and FSDP or ZeRO keeps them in "
-                "pieces: launch with ddp.yaml, or leave the option"
-            )
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Trainer's own where each batch is trained on once."""
-        if self.stage.updates == 1:
-            return super()._get_train_sampler(train_dataset)
-        settings = self.settings
-        return Repeated(len(self.rows), settings.batch_size, self.stage.updates, settings.seed)
+        super().__init__(stage=stage, settings=settings, **given)
 
     # --- a step ------------------------------------------------------------------------------
 
@@ -152,23 +74,14 @@ class GroupTrainer(common.Checkpoints):
         self._score_whole_step(self.rollout)
         return [{"pass": number} for number in range(len(self.rollout.passes))], None
 
-    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return inputs  # the number of a pass; what it holds is on its device already
-
     @torch.no_grad()
     def _sample(self, batches: Sequence[list[int]]) -> Rollout:
         began = time.perf_counter()
-        model = self.accelerator.unwrap_model(self.model)
         group, prompts = self.settings.group_size, [n for batch in batches for n in batch]
         rows = [self.rows[number] for number in prompts]
         repeated = [row for row in rows for _ in range(group)]
-        # A stream of its own for each process and step: a resumed run draws the same answers.
-        draws = self.state.global_step * self.accelerator.num_processes
-        draws += self.accelerator.process_index
-        asked = self.scorer.encoder.prompts([(row["prompt"], row["images"]) for row in rows])
-        room = [self.settings.max_new_tokens] * len(rows)
-        check_room(model.config, asked, room, list(map(name_of, rows, prompts)))
-        answers = self._answers(model, repeated, draws)
+        self._check_room(rows, prompts)
+        answers = self._answers(repeated, self._stream())
         sampled = time.perf_counter() - began
         truths = [str(row.get("answer", "")) for row in repeated]
         rewards = {
@@ -200,6 +113,7 @@ class GroupTrainer(common.Checkpoints):
         first = self.accelerator.process_index * len(rows)
         self._note_rewards(everyone, whole, kept, sampled / (time.perf_counter() - began))
         self._note_policy(passes, old, reference)
+        self._note_truth(self._true_scores(repeated, answers))
         return Rollout(
             passes,
             cuts,
@@ -213,59 +127,6 @@ class GroupTrainer(common.Checkpoints):
             sampled,
             int(sum(each.masks[VIEW.name].sum().item() for each in passes)),
         )
-
-    def _answers(self, model: Any, rows: Sequence[Row], draws: int) -> list[str]:
-        """An answer to each row: by the model's own `generate`, or by vLLM with its weights."""
-        given = [row["prompt"] for row in rows], [row["images"] for row in rows]
-        settings = self.settings
-        if settings.generate_with == "vllm":
-            if self.engine is None:
-                length = context_length(bare(model).config)
-                self.engine = VllmEngine(
-                    bare(model).name_or_path, self.scorer.encoder, length,
-                    settings.dtype, settings.seed + self.accelerator.process_index,
-                )  # fmt: skip
-            self.engine.take(model)
-            return self.engine.answer(
-                *given, settings.temperature, settings.max_new_tokens,
-                (1000 * settings.seed + draws) * MOST_ROWS,
-            )  # fmt: skip
-        policy = Policy(model, self.scorer.encoder, settings.seed, draws=draws)
-        return policy.answer(
-            *given, temperature=settings.temperature, max_new_tokens=settings.max_new_tokens
-        )
-
-    def _policy(self) -> nn.Module:
-        assert isinstance(self.model, nn.Module)
-        return self.model
-
-    def _logps(self, model: nn.Module, batch: forward.ViewBatch) -> Tensor:
-        return self.scorer.score(model, batch).logps[VIEW.name]
-
-    def _reference(self, passes: Sequence[forward.ViewBatch]) -> list[Tensor] | None:
-        """(rows, T) of each pass under the reference; None where there is none."""
-        if self.stage.reference == "none":
-            return None
-        with (
-            self.accelerator.autocast(),  # the policy's own forward is wrapped in it
-            common.as_reference(self._policy(), self.reference_model) as frozen,
-        ):
-            return [self._logps(frozen, each).detach() for each in passes]
-
-    def _weights(self, passes: Sequence[forward.ViewBatch]) -> list[Tensor] | None:
-        if self.stage.weights is None:
-            return None
-        found = []
-        for each in passes:
-            mask = each.masks[VIEW.name]
-            values = torch.zeros(mask.shape)
-            for place, answer in enumerate(each.answers[VIEW.name]):
-                row = list(self.stage.weights(answer, self.cfg))
-                if len(row) != len(answer.ids):
-                    raise ValueError(f"weights: {len(row)} values for {len(answer.ids)} tokens")
-                values[place, : len(row)] = torch.tensor(row)
-            found.append(values.to(mask.device))
-        return found
 
     def _combined(
         self,
@@ -374,35 +235,6 @@ class GroupTrainer(common.Checkpoints):
         self._metrics["groups_kept"] = kept.float().mean().item()
         self._metrics["generating_share"] = generating
 
-    def _note_policy(
-        self,
-        passes: Sequence[forward.ViewBatch],
-        old: Sequence[Tensor],
-        reference: Sequence[Tensor] | None,
-    ) -> None:
-        """Length of answers, entropy and divergence from the reference: means over tokens.
-
-        Sampled answers are what both are estimated with: entropy by -log pi, KL by
-        log pi/pi_ref. An objective's metric of that name takes its place.
-        """
-        masks = [each.masks[VIEW.name].to(logps) for each, logps in zip(passes, old, strict=True)]
-        sums = {
-            "tokens": torch.cat([mask.sum(1) for mask in masks]),
-            "entropy": torch.cat([-(o * m).sum(1) for o, m in zip(old, masks, strict=True)]),
-        }
-        if reference is not None:
-            apart = [((o - r) * m).sum(1) for o, r, m in zip(old, reference, masks, strict=True)]
-            sums["kl"] = torch.cat(apart)
-        sums = {name: common.gathered(self.accelerator, each) for name, each in sums.items()}
-        tokens = sums.pop("tokens")
-        self._metrics["answer_tokens"] = tokens.mean().item()
-        for name, each in sums.items():
-            self._metrics[name] = (each.sum() / tokens.sum().clamp(min=1)).item()
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Trainer's log with rewards by function and the objective's own metrics."""
-        super().log({**logs, **self._metrics}, start_time)
-
 
 def train_groups(
     model: PreTrainedModel,
@@ -416,11 +248,13 @@ def train_groups(
     resume_from: Path | None = None,
     reference_model: PreTrainedModel | None = None,
     label: str = "",
+    truth: Truth | None = None,
 ) -> PreTrainedModel:
     """Train `model` (in place) on groups of answers to rows; the trained model.
 
     A row has `prompt`, `images` and `answer` (the truth, a str). `settings.batch_size` counts
-    prompts per batch of samples, `per_device_batch_size` prompts in one forward pass.
+    prompts per batch of samples, `per_device_batch_size` prompts in one forward pass. `truth`: how
+    good an answer to a row truly is, for the log alone.
     Raises ValueError when there are fewer rows than prompts per batch, Interrupted after a signal.
     """
     if len(rows) < settings.batch_size:
@@ -441,6 +275,7 @@ def train_groups(
         rows=rows,
         settings=settings,
         args=TrainingArguments(**given),
+        truth=truth,
     )
     stop = common.watch(trainer, output, label, every=stage.updates)
     with stop:

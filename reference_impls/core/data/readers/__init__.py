@@ -49,7 +49,7 @@ from reference_impls.core.data.readers.layouts import (
     explained,
     layout_of,
 )
-from reference_impls.core.method import GroupStage, HeadStage, PairStage, Row, Stage
+from reference_impls.core.method import GroupStage, HeadStage, PairStage, PpoStage, Row, Stage
 
 __all__ = [
     "LAYOUTS", "DataError", "Item", "Layout", "Picture", "Place", "Records", "Rows",
@@ -375,7 +375,10 @@ def needed(stage: Stage, config: Any) -> frozenset[str]:
     if isinstance(stage, (PairStage, HeadStage)):
         responses = {view.response for view in stage.views_of(config)}
         return frozenset(responses & {"chosen", "rejected"})
-    return frozenset({"answer"} if isinstance(stage, GroupStage) else ())
+    compared = isinstance(stage, GroupStage) or (
+        isinstance(stage, PpoStage) and bool(stage.rewards_of(config))
+    )
+    return frozenset({"answer"} if compared else ())
 
 
 def read_rows(
