@@ -189,10 +189,7 @@ def stage_rows(
 ) -> tuple[Sequence[Row], Lab, TrainSettings]:
     """What a stage trains on, the lab that its data step was given, and its settings."""
     settings, lab = run.settings(stage), stage_lab(run, stage, round_, start)
-    last = run.script.method.last
-    # A dataset takes the place of scenes in every stage that reads rows as the last one does.
-    alike = isinstance(stage, HeadStage) or (type(stage) is type(last) is PairStage)
-    if run.rows is not None and (stage is last or alike):
+    if run.rows is not None and _from_dataset(run, stage):
         return run.rows, lab, settings
     # What came before a stage, a trained head or a round, is in no name.
     alone = run.made is not None and len(run.script.method.stages) == 1 and not round_
@@ -210,6 +207,29 @@ def stage_rows(
     if alone and run.made is not None:
         run.made[name] = rows, copy.deepcopy(lab.tally)
     return rows, lab, settings
+
+
+def _from_dataset(run: Run, stage: Stage) -> bool:
+    """Whether a dataset takes the place of a stage's data step: it does wherever its rows, which
+    are read as the last stage wants them, can be trained on.
+
+    Raises ValueError where they lack what an earlier stage scores: that stage would teach a real
+    model the lab's scenes.
+    """
+    last = run.script.method.last
+    if isinstance(stage, HeadStage) or type(stage) is type(last):
+        return True
+    if isinstance(stage, PairStage) and run.rows is not None:
+        wanted = {view.response for view in stage.views_of(run.cfg)}
+        missing = sorted(wanted - set(run.rows[0]))
+        if missing:
+            raise ValueError(
+                f"{run.script.method.record}, {stage.name}: the dataset's rows have no "
+                f"{', '.join(missing)}; leave this stage out (--set, see the script's Config), and "
+                "begin at a model that had it"
+            )
+        return True
+    return False
 
 
 def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> Policy:

@@ -9,6 +9,9 @@ from fractions import Fraction
 
 _NUMBER = re.compile(r"(?<![\w.])-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?!\w|\.[0-9])")
 
+_BRACE = re.compile("[{}]")
+_BETWEEN = re.compile(r"</think>\s*<answer>")
+
 
 def only_number(text: str) -> Fraction | None:
     """The plain number of a text that has one and no other, exactly; None elsewhere."""
@@ -33,6 +36,44 @@ def inside(tag: str, text: str) -> str | None:
     start += len(tag) + 2
     stop = text.find(f"</{tag}>", start)
     return text[start:stop].strip() if stop >= 0 else None
+
+
+def boxed(text: str) -> str | None:
+    """What stands in the last `\\boxed{ ... }` of a text, with its pairs of braces; else None."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    start, depth = start + len("\\boxed{"), 1
+    for brace in _BRACE.finditer(text, start):
+        depth += 1 if brace.group() == "{" else -1
+        if not depth:
+            return text[start : brace.start()].strip()
+    return None
+
+
+def thought_then_answer(text: str) -> bool:
+    """Whether the whole text is `<think> ... </think> <answer> ... </answer>`.
+
+    As the expression `<think>.*?</think>\\s*<answer>.*?</answer>` of the R1 family decides when it
+    must match all of a text, but in linear time: a lazy match goes on until the end fits, so that
+    tags may stand inside thought and answer, and both may be empty.
+    """
+    if not (text.startswith("<think>") and text.endswith("</answer>")):
+        return False
+    between = _BETWEEN.search(text, len("<think>"))
+    return between is not None and between.end() <= len(text) - len("</answer>")
+
+
+def same_answer(given: str, true: str) -> bool:
+    """Whether two final answers are the same text, or the same plain number and nothing beside it.
+
+    Blanks and dollar signs around them do not count: 2 and $2.0$ are the same.
+    """
+    one, other = (text.strip(" \t\r\n$") for text in (given, true))
+    if one == other:
+        return True
+    wholes = [_NUMBER.fullmatch(text) for text in (one, other)]
+    return all(wholes) and only_number(one) == only_number(other)
 
 
 def word_edits(one: str, other: str) -> int:

@@ -45,6 +45,47 @@ def group_advantages(rewards: Tensor, std_epsilon: float = 0.0) -> Tensor:
     return torch.where(equal, torch.zeros_like(centred), centred / torch.where(equal, 1.0, spread))
 
 
+def k1(logps: Tensor, ref_logps: Tensor) -> Tensor:
+    """log pi/pi_ref per token: the estimate of KL(pi || pi_ref) that may be negative."""
+    return logps - ref_logps
+
+
+def k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
+    """pi_ref/pi - log(pi_ref/pi) - 1 per token: never negative, 0 where the two agree.
+
+    Equation 4 of DeepSeekMath, `low_var_kl` in verl. The mean over samples of pi is
+    KL(pi || pi_ref); its gradient is not that of the divergence.
+    """
+    log_ratio = ref_logps - logps
+    return log_ratio.exp() - log_ratio - 1
+
+
+def clipped_surrogate(
+    ratio: Tensor, advantages: Tensor, low: float, high: float, dual: float | None = None
+) -> Tensor:
+    """min(rho A, clip(rho, 1 - low, 1 + high) A), to be maximised; all tensors of one shape.
+
+    PPO has `low` = `high`, DAPO (arXiv:2503.14476) a wider range upwards. `dual` is the bound of
+    dual-clip PPO (arXiv:1912.09729): where A < 0 the value is at least dual A, so that one answer
+    whose ratio has run away does not rule the step.
+    """
+    clipped = ratio.clamp(1 - low, 1 + high)
+    bounded = torch.min(ratio * advantages, clipped * advantages)
+    if dual is None:
+        return bounded
+    return torch.where(advantages < 0, torch.max(bounded, dual * advantages), bounded)
+
+
+def answer_mean(per_token: Tensor, mask: Tensor) -> Tensor:
+    """(rows,): the mean over each answer's tokens, 0 of one without any. Answers weigh the same."""
+    return (per_token * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+
+
+def token_mean(per_token: Tensor, mask: Tensor) -> Tensor:
+    """(): the mean over all answer tokens of a batch. Tokens weigh the same, long answers more."""
+    return (per_token * mask).sum() / mask.sum().clamp(min=1)
+
+
 def grpo(
     logps: Tensor,
     old_logps: Tensor,
@@ -67,22 +108,21 @@ def grpo(
     authors published no training code and the survey has prose only: all variants are the paper's.
     """
     ratio = (logps - old_logps).exp()
-    clipped = ratio.clamp(1 - cfg.epsilon, 1 + cfg.epsilon)
-    surrogate = torch.min(ratio * advantages, clipped * advantages)
-    log_ref_ratio = torch.zeros_like(logps) if ref_logps is None else ref_logps - logps
-    divergence = log_ref_ratio.exp() - log_ref_ratio - 1
-
-    def answer_mean(per_token: Tensor) -> Tensor:
-        return (per_token * mask).sum(-1) / mask.sum(-1).clamp(min=1)
-
-    objective = answer_mean(surrogate)
+    surrogate = clipped_surrogate(ratio, advantages, cfg.epsilon, cfg.epsilon)
+    divergence = torch.zeros_like(logps) if ref_logps is None else k3(logps, ref_logps)
+    objective = answer_mean(surrogate, mask)
     if cfg.beta:
-        objective = objective - cfg.beta * answer_mean(divergence)
+        objective = objective - cfg.beta * answer_mean(divergence, mask)
     metrics = {
-        "kl": answer_mean(divergence.detach()),
-        "clip_fraction": answer_mean((clipped != ratio).detach().to(logps.dtype)),
+        "kl": answer_mean(divergence.detach(), mask),
+        "clip_fraction": answer_mean(outside(ratio, cfg.epsilon, cfg.epsilon), mask),
     }
     return -objective.mean(), metrics
+
+
+def outside(ratio: Tensor, low: float, high: float) -> Tensor:
+    """1 where a ratio lies beyond the clipping range, else 0, for the log."""
+    return ((ratio < 1 - low) | (ratio > 1 + high)).detach().to(ratio.dtype)
 
 
 def rloo_advantages(rewards: Tensor) -> Tensor:
