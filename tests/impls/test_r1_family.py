@@ -19,11 +19,10 @@ from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import VARIANTS, GroupStage, load_script
 from reference_impls.core.objective.groups import GrpoConfig, grpo
-from reference_impls.core.stages import stage_rows
+from reference_impls.core.stages import Run, stage_rows
 from reference_impls.core.worlds.protocol import world as world_named
 from reference_impls.methods import easyr1, mmr1_math_v0, vision_r1
 from reference_impls.methods import visualthinker_r1_zero as visualthinker
-from tests.impls.stages_for_tests import stage_run
 
 VECTORS = Path(easyr1.__file__).parent.parent / "conformance"
 FAMILY = ("easyr1", "mmr1_math_v0", "vision_r1", "visualthinker_r1_zero")
@@ -361,7 +360,9 @@ def test_vision_r1_of_a_dataset_no_stage_learns_the_labs_scenes(
     tiny_base, world, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(Lab, "prompt", lambda self, place, **more: pytest.fail("a scene"))
-    run = stage_run("vision_r1", world, tiny_base, tmp_path)
+    script, changes = load_script("vision_r1"), {"pairs": 8, "steps": 1, "batch_size": 4}
+    task = world.tasks["count"]
+    run = Run(script, vision_r1.Config(), "lab", changes, world, task, tiny_base, tmp_path)
     asked = [{"role": "user", "content": "count to 2 ."}]
     run.rows, run.rows_digest = [{"images": [], "prompt": asked, "answer": "2"}] * 8, "rows"
     cold, suppressed, _, relaxed = run.script.method.stages
