@@ -56,7 +56,7 @@ from reference_impls.core.objective.groups import (
     outside,
     token_mean,
 )
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ()  # no pairs: the policy answers, and rules judge
 PAPER = TrainSettings(
@@ -82,7 +82,7 @@ INSTRUCTION = (
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The framework's defaults, as its Geometry3K scripts use them."""
 
     beta: float = 0.01  # examples/config.yaml: kl_coef

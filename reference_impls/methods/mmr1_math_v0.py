@@ -41,7 +41,7 @@ from reference_impls.core.data.rules import inside, last_number, same_answer, th
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import group_advantages, grpo
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ()  # no pairs: the policy answers, and rules judge
 PAPER = TrainSettings(
@@ -58,7 +58,7 @@ INSTRUCTION = "{question} First think, then answer: <think> ... </think> <answer
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The recipe; what the README does not say is marked."""
 
     beta: float = 0.04  # ours: not said; GRPO's, section 4.2 of its paper

@@ -46,7 +46,7 @@ from reference_impls.core.method import Expectation, GroupStage, Method, PairSta
 from reference_impls.core.objective import groups
 from reference_impls.core.objective.preference import token_mean_nll
 from reference_impls.core.scores import PairBatch
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ()  # no pairs but the cold start's: the policy answers, and a rule judges
 PAPER_COLD = TrainSettings(
@@ -69,7 +69,7 @@ PAPER_SUPPRESSED = replace(PAPER, group_size=16, max_new_tokens=4096)  # section
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's values; the terms are its comparisons."""
 
     beta: float = 0.01  # section 3.4

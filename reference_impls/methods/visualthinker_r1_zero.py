@@ -55,7 +55,7 @@ from reference_impls.core.data.rules import inside, same_answer, thought_then_an
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import group_advantages, grpo
-from reference_impls.core.settings import TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ()  # no pairs: the policy answers, and rules judge
 PAPER = TrainSettings(
@@ -79,7 +79,7 @@ LETTER = re.compile(r"(?<![^\s\[(])[A-H](?![^\s\])])")  # open_r1/grpo.py#L62-L6
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(BaseConfig):
     """The paper's values."""
 
     beta: float = 0.04  # table 2
