@@ -14,7 +14,7 @@ from reference_impls.core.data.rules import last_number
 from reference_impls.core.data.sources import SOURCES
 from reference_impls.core.method import Row
 from reference_impls.core.model.policy import Policy
-from reference_impls.core.worlds.protocol import Item, Media, Task, World, media_of
+from reference_impls.core.worlds.protocol import Episodic, Item, Media, Task, World, media_of
 
 if TYPE_CHECKING:
     from reference_impls.core.judges import Workshop
@@ -122,6 +122,18 @@ class Lab:
     def prompt(self, place: int, **more: Any) -> Row:
         """The row of an item without answers."""
         return prompt_row(self.items[place], self.media[place], **more)
+
+    def environments(self, rows: Sequence[Row]) -> list[Any]:
+        """A gymnasium environment for each row, whose episodes begin where its item's does.
+
+        Raises ValueError where answers of the task have no consequences.
+        """
+        if not isinstance(self.task, Episodic):
+            raise ValueError(
+                f"task '{self.task.id}' of the world {self.world.name} is asked once: "
+                "it has no environment"
+            )
+        return [self.task.environment(row["item"]) for row in rows]
 
     def margins(self, values: Sequence[float]) -> list[float]:
         """Margins as the world's condition has them: of their own pairs, or shuffled over them."""

@@ -13,10 +13,21 @@ from reference_impls.core.data.rows import LazyRows, pair_row
 from reference_impls.core.method import Row, resolve_views
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.train import forward
-from reference_impls.core.worlds.protocol import Item, Media, Task, World, media_of
+from reference_impls.core.train.episodes import Step, play
+from reference_impls.core.worlds.protocol import (
+    Episode,
+    Episodic,
+    Item,
+    Media,
+    Task,
+    World,
+    media_of,
+)
 
 SCENES, PAIRS = 512, 256
 """Held-out scenes that are asked about, and held-out pairs that are scored, in one run."""
+EPISODES = 128
+"""Of these scenes, how many begin an episode that is played to its end."""
 BATCH = 64
 KEPT_SETS = 4
 _ASKED: dict[tuple[Any, ...], tuple[list[Item[Any]], list[Media]]] = {}
@@ -137,7 +148,8 @@ def behaviour(
 ) -> dict[str, float]:
     """Metrics of greedy answers to held-out scenes: the method's task, then the world's probes.
 
-    A probe's metric that the task reports, too, is named after the probe.
+    A probe's metric that the task reports, too, is named after the probe. Of a task whose answers
+    have consequences (`Episodic`) whole episodes are played, too.
     """
     return behaviour_in_blocks(policy, world, task, split, count, 1)[0]
 
@@ -160,11 +172,46 @@ def behaviour_in_blocks(
             each.metrics(items[start : start + size], answers[start : start + size])
             for start in range(0, len(items), size)
         ]
-        for metric, value in each.metrics(items, answers).items():
+        found = {
+            metric: (value, [block[metric] for block in by_block])
+            for metric, value in each.metrics(items, answers).items()
+        }
+        if isinstance(each, Episodic):
+            found |= _played(policy, each, items[:EPISODES], each.max_new_tokens, blocks)
+        for metric, (value, of_blocks) in found.items():
             label = f"{name}_{metric}" if metric in whole else metric
             whole[label] = value
-            parts[label] = [block[metric] for block in by_block]
+            parts[label] = of_blocks
     return whole, parts
+
+
+def _played(
+    policy: Policy, task: Episodic[Any], items: Sequence[Item[Any]], most: int, blocks: int
+) -> dict[str, tuple[float, list[float]]]:
+    """Metrics of greedy episodes that begin where the items' do: of all, and of each block."""
+    rows = [{"item": item} for item in items]
+
+    def answer(asked: Sequence[Row], stream: int) -> list[str]:
+        prompts, images = [row["prompt"] for row in asked], [row["images"] for row in asked]
+        return policy.answer(prompts, images, max_new_tokens=most)
+
+    played = play([task.environment(item) for item in items], rows, answer, 0)
+    steps: list[list[Step]] = [[] for _ in items]
+    for step in played.steps:
+        steps[step.episode].append(step)
+    episodes = [
+        Episode(item, tuple(s.answer for s in each), tuple(s.reward for s in each))
+        for item, each in zip(items, steps, strict=True)
+    ]
+    size = max(1, -(-len(episodes) // blocks))
+    by_block = [
+        task.episode_metrics(episodes[start : start + size])
+        for start in range(0, len(episodes), size)
+    ]
+    return {
+        metric: (value, [block[metric] for block in by_block])
+        for metric, value in task.episode_metrics(episodes).items()
+    }
 
 
 def answers_of(policy: Policy, rows: Sequence[Row], max_new_tokens: int = 256) -> list[str]:

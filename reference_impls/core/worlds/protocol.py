@@ -12,6 +12,7 @@
    prompts; answers are judged by `score` (one answer, 0 to 1), `judge` (its segments, right or
    wrong), `metrics` (a set of answers); `correct` is what a careful human makes of an answer,
    `distort` what a plausible liar makes of it;
+   A task whose answers have consequences is `Episodic`, too: whole episodes are played and judged;
 5. `WORLD = <the class>()` at the end of the module, which must not import torch when imported;
 6. a base: `pages` of lessons handed to `reference_impls.core.model.base.train`, or any checkpoint.
 
@@ -25,6 +26,7 @@ import importlib
 import pkgutil
 import random
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -165,6 +167,42 @@ class Task(Protocol[S]):
 
     def metrics(self, items: Sequence[Item[S]], answers: Sequence[str]) -> dict[str, float]:
         """Of one answer per item; every name is stable, 0.0 stands for an empty group."""
+
+
+# --- episodes ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Episode(Generic[S]):
+    """A whole episode: the item that it began with, each answer and what it earned."""
+
+    item: Item[S]
+    answers: tuple[str, ...]
+    rewards: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        """The sum of its rewards, not discounted."""
+        return sum(self.rewards)
+
+
+class Episodic(ABC, Generic[S]):
+    """What a task is, too, whose answers have consequences: an item stands in an episode.
+
+    A class of its own, and no part of `Task`: most tasks are asked once.
+    """
+
+    @abstractmethod
+    def environment(self, item: Item[S]) -> Any:
+        """A `gymnasium.Env` whose episodes begin where the item's does: the same at every call.
+
+        An observation is `{"prompt": str, "images": (array, ...)}` with an `<image>` in the prompt
+        for each picture, an action the text of an answer; the last `info` has `success`.
+        """
+
+    @abstractmethod
+    def episode_metrics(self, episodes: Sequence[Episode[S]]) -> dict[str, float]:
+        """Of whole episodes; every name is stable, and none is one of `metrics`."""
 
 
 # --- conditions -------------------------------------------------------------------------------

@@ -1,0 +1,111 @@
+"""The agent world: small games that are seen in a picture and played in words.
+
+A scene is a state of a game: move a number to its target (`number-line`), make 12 of two cards
+(`points`), walk to a circle past squares (`grid`). The model answers with a thought and an action,
+or with an action alone; an answer has consequences, so that whole episodes are judged, too.
+
+`games` are the rules, `picture` draws, `text` is what is said, `lessons` what a base is trained on,
+`tasks` ask and judge, `environment` is the gymnasium environment, `build` trains a base on first
+use.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from PIL import Image
+
+from reference_impls.core.worlds import protocol
+from reference_impls.core.worlds.agent import games, tasks
+from reference_impls.core.worlds.agent.games import GAMES, GRID, NUMBER_LINE, SPLITS, Scene
+from reference_impls.core.worlds.agent.picture import render
+from reference_impls.core.worlds.protocol import Condition, Media, Task
+
+MIXED = "mixed"
+CONDITIONS = (
+    Condition(
+        "game",
+        "what is played; mixed draws one for each scene",
+        "scenes",
+        {**{game: place for place, game in enumerate(GAMES)}, MIXED: len(GAMES)},
+        NUMBER_LINE,
+    ),
+    Condition(
+        "answer",
+        "whether a thought before the action is asked for",
+        "prompts",
+        {"thought": 1, "action": 0},
+        "thought",
+    ),
+    *protocol.ANNOTATION,
+)
+BASE_SEEDS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The world under some levels of its conditions (see `protocol.World`)."""
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    name: str = "agent"
+    version: int = 1
+    probes: tuple[str, ...] = ()
+    says: str = "games that are seen in a picture and played in words"
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        return {condition.id: condition for condition in CONDITIONS}
+
+    @property
+    def levels(self) -> Mapping[str, str]:
+        return protocol.settled(CONDITIONS, self.given)
+
+    def under(self, levels: Mapping[str, str]) -> Agent:
+        return Agent(protocol.settled(CONDITIONS, {**self.given, **levels}))
+
+    def level(self, condition: str) -> float:
+        return self.conditions[condition].levels[self.levels[condition]]
+
+    @property
+    def tasks(self) -> Mapping[str, Task[Scene]]:
+        act = tasks.Act(thoughts=bool(self.level("answer")))
+        return {act.id: act}
+
+    def draw(self, split: str, count: int, seed: int = 0) -> list[Scene]:
+        """States in which a game begins."""
+        if split not in SPLITS:
+            raise ValueError(f"no split {split!r}: there are {', '.join(SPLITS)}")
+        rng = random.Random(f"{self.name}/{self.version}/{split}/{seed}")
+        game = self.levels["game"]
+        return [
+            games.begin(rng.choice(GAMES) if game == MIXED else game, rng) for _ in range(count)
+        ]
+
+    def show(self, scene: Scene) -> Media:
+        return Media(images=(Image.fromarray(render(scene)),))
+
+    def alter(self, scene: Scene, rng: random.Random) -> Scene:
+        """Another target, another card, or another place of the player."""
+        if scene.game == NUMBER_LINE:
+            others = [n for n in range(games.HIGHEST + 1) if n not in (scene.here, scene.goal)]
+            return replace(scene, goal=rng.choice(others))
+        if scene.game == GRID:
+            taken = (scene.here, scene.goal, *scene.blocks)
+            free = [cell for cell in range(games.SIDE**2) if cell not in taken]
+            return replace(scene, here=rng.choice(free))
+        cards = list(scene.cards)
+        place = rng.randrange(len(cards))
+        cards[place] = rng.choice([n for n in range(1, 11) if n != cards[place]])
+        return replace(scene, cards=tuple(cards))
+
+    def base(self, seed: int = 0) -> Path:
+        """Trained on first use, then kept in the user's cache."""
+        from reference_impls.core.worlds.agent.build import FIRST_USE
+
+        return FIRST_USE.get(BASE_SEEDS[seed % len(BASE_SEEDS)])
+
+
+WORLD = Agent()
