@@ -109,12 +109,27 @@ def test_advantages_of_groups(name, case):
 def test_losses_and_gradients_of_groups(name, case):
     module = importlib.import_module(f"reference_impls.methods.{name}")
     given = {column: numbers(values) for column, values in case["inputs"].items()}
-    given["logps"].requires_grad_()
+    gradients = case["outputs"]["gradients"]
+    for column in gradients:
+        given[column].requires_grad_()
     columns = ("logps", "old_logps", "ref_logps", "advantages", "mask")
-    value, _ = module.loss(*(given[column] for column in columns), config(module, case))
+    # Values, their targets and marks of tokens: of methods that have them.
+    more = {column: value for column, value in given.items() if column not in columns}
+    value, _ = module.loss(*(given.get(column) for column in columns), config(module, case), **more)
     value.backward()
     close(value.detach(), case["outputs"]["loss"], case)
-    close(given["logps"].grad, case["outputs"]["gradients"]["logps"], case)
+    for column, gradient in gradients.items():
+        close(given[column].grad, gradient, case)
+
+
+@pytest.mark.parametrize(("name", "case"), cases("gae"))
+def test_advantages_and_returns_of_steps(name, case):
+    module = importlib.import_module(f"reference_impls.methods.{name}")
+    columns = ("rewards", "values", "mask")
+    given = [numbers(case["inputs"][column]) for column in columns]
+    found = module.gae(*given, config(module, case))
+    for column, value in zip(("advantages", "returns"), found, strict=True):
+        close(value, case["outputs"][column], case)
 
 
 @pytest.mark.parametrize(("name", "case"), cases("shaped"))
@@ -141,4 +156,5 @@ def test_there_are_vectors_of_every_kind():
     assert len(group_cases()) >= 11
     assert len(cases("advantages")) >= 10
     assert len(cases("shaped")) >= 3
+    assert len(cases("gae")) >= 4
     assert len(cases("marking")) >= 13

@@ -23,7 +23,7 @@ FIRST_USE = FirstUse(
     world=WORLD.name,
     words=text.WORDS,
     size=base.Size(image=picture.SIZE, patch=picture.CELL, positions=512),
-    recipe=base.Recipe(steps=700),
+    recipe=base.Recipe(steps=900),
     page=lessons.page,
     code=tuple(
         f"worlds/{name}.py"

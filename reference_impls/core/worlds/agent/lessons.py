@@ -90,7 +90,7 @@ def reading(scene: Scene, rng: random.Random) -> Lesson:
     if chance < 0.25:
         return Lesson.of("what row column is the circle ?", text.place(scene.goal))
     if chance < 0.5:
-        return Lesson.of("what row column is the player ?", text.place(scene.here))
+        return Lesson.of("what row column is the triangle ?", text.place(scene.here))
     action = rng.choice(scene.actions)
     return Lesson.of(f"what is {action} ?", text.ahead(scene, action))
 
@@ -107,14 +107,20 @@ def states(scene: Scene, rng: random.Random) -> Scene:
 
 
 def board(rng: random.Random) -> Page:
-    """A board of random figures and shapes, and what its cells hold."""
+    """A board of random figures and shapes, what its cells hold, and where is what."""
     cells = rng.sample(range(SIDE * SIDE), rng.randint(5, 10))
     held = {cell: (rng.choice(COLOURS), rng.choice(SHOWN)) for cell in cells}
-    asked = [*rng.sample(cells, 5), *(rng.randrange(SIDE * SIDE) for _ in range(3))]
+    asked = [*rng.sample(cells, 4), *(rng.randrange(SIDE * SIDE) for _ in range(2))]
     lessons = [
         Lesson.of(f"what is {text.place(cell)} ?", held[cell][1] if cell in held else text.NOTHING)
         for cell in asked
     ]
+    every = [what for _, what in held.values()]
+    lessons += [
+        Lesson.of(f"what row column is the {what} ?", text.place(cell))
+        for cell, (_, what) in held.items()
+        if every.count(what) == 1
+    ][:4]
     return Page((noisy(held, rng.getrandbits(32)),), tuple(lessons))
 
 

@@ -39,7 +39,7 @@ WORDS = tuple(
             " ".join(str(number) for number in range(2 * max(HIGHEST, TARGET) + 1)),
             f'{{ }} " : , . ? + - * = {THOUGHTS_KEY} {ACTION_KEY} {NOTHING}',
             "current target too large too small choose cards formula makes card is complete",
-            "you row column circle square triangle free what the player here",
+            "you row column circle square triangle free what the here",
         )).split()
     )
 )  # fmt: skip
