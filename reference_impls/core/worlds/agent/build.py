@@ -2,10 +2,13 @@
 
     python -m reference_impls.core.worlds.agent.build --seed 1
 
-trains it where it is not in the cache yet, and prints every metric of every task on held-out
-scenes as JSON.
+trains it where it is not in the cache yet, and prints every metric of every game, with thoughts and
+without, as JSON.
 
-MEASURED
+Measured on seed 1, one thread: 100 CPU-seconds on a busy machine. Of 256 states of the test split
+and 128 episodes, with thoughts: number-line is read right always, and half of the episodes succeed
+(those whose target is larger). With questions about the games' own pictures alone, no boards, the
+numbers of the line were read right by chance (.10) after 95 CPU-seconds.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from pathlib import Path
 from reference_impls.core.model import base
 from reference_impls.core.model.first_use import MADE, FirstUse
 from reference_impls.core.worlds.agent import WORLD, lessons, picture, text
+from reference_impls.core.worlds.agent.games import GAMES
 
-HELD_OUT_SCENES = 512
 FIRST_USE = FirstUse(
     world=WORLD.name,
     words=text.WORDS,
@@ -40,17 +43,19 @@ FIRST_USE = FirstUse(
 )
 
 
-def measured(folder: Path, scenes: int = HELD_OUT_SCENES) -> dict[str, dict[str, float]]:
-    """Every metric of every task, of greedy answers to scenes of the test split."""
-    from reference_impls.core.measure import asked
+def measured(folder: Path) -> dict[str, dict[str, float]]:
+    """Every metric of greedy answers and episodes, by game and by the answer asked for."""
+    from reference_impls.core.measure import behaviour
     from reference_impls.core.model.load import load
     from reference_impls.core.model.policy import Policy
 
     policy, found = Policy(*load(folder)), {}
-    for task in WORLD.tasks.values():
-        items, media = asked(WORLD, task, "test", scenes)
-        answers = policy.answer_items(items, media, max_new_tokens=task.max_new_tokens)
-        found[task.id] = {k: round(v, 4) for k, v in task.metrics(items, answers).items()}
+    for game in GAMES:
+        for answer in ("thought", "action"):
+            world = WORLD.under({"game": game, "answer": answer})
+            for task in world.tasks.values():
+                numbers = behaviour(policy, world, task, "test")
+                found[f"{game}, {answer}"] = {k: round(v, 4) for k, v in numbers.items()}
     return found
 
 
