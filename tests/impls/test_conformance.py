@@ -14,6 +14,7 @@ import torch
 
 import reference_impls
 from reference_impls.core import PairBatch, Scores
+from reference_impls.core.objective import ppo
 
 FOLDER = Path(reference_impls.__file__).parent / "conformance"
 
@@ -130,6 +131,21 @@ def test_advantages_and_returns_of_steps(name, case):
     found = module.gae(*given, config(module, case))
     for column, value in zip(("advantages", "returns"), found, strict=True):
         close(value, case["outputs"][column], case)
+
+
+@pytest.mark.parametrize(("name", "case"), cases("token_rewards"))
+def test_rewards_per_token(name, case):
+    """Rewards per token at the weight of the KL that a run begins with."""
+    module = importlib.import_module(f"reference_impls.methods.{name}")
+    stage, cfg = module.METHOD.last, config(module, case)
+    columns = ("rewards", "logps", "ref_logps", "mask")
+    given = [numbers(case["inputs"][column]) for column in columns]
+    coefficient = stage.kl(cfg).coefficient
+    if stage.shape is None:
+        found = ppo.token_rewards(*given, coefficient)
+    else:
+        found = stage.shape(*given, cfg, coefficient)
+    close(found, case["outputs"]["rewards"], case)
 
 
 @pytest.mark.parametrize(("name", "case"), cases("shaped"))
