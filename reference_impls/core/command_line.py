@@ -269,6 +269,7 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
                 rows = read_rows(
                     options["dataset"], method.last, cfg, split=options["split"],
                     image_root=options["image_root"], limit=options["limit"], note=said,
+                    fed=method.fed(cfg),
                 )  # fmt: skip
         except DataError as error:
             raise click.ClickException(f"--dataset: {error}") from None

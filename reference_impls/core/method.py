@@ -534,6 +534,17 @@ class Method:
         """The stage whose model is the method's."""
         return self.stages[-1]
 
+    def fed(self, config: Config) -> tuple[Stage, ...]:
+        """The stages whose data steps a dataset stands in for: the last one, and those that take
+        place before it and can learn from rows that are read as the last one wants them."""
+        last = self.last
+        alike = (HeadStage, PairStage, type(last))
+        return tuple(
+            stage
+            for stage in self.stages
+            if stage is last or (stage.takes_place(config) and isinstance(stage, alike))
+        )
+
     def rounds_of(self, config: Config) -> int:
         """How often the stages are repeated."""
         return self.rounds(config) if callable(self.rounds) else self.rounds

@@ -210,16 +210,14 @@ def stage_rows(
 
 
 def _from_dataset(run: Run, stage: Stage) -> bool:
-    """Whether a dataset takes the place of a stage's data step: it does wherever its rows, which
-    are read as the last stage wants them, can be trained on.
+    """Whether a dataset takes the place of a stage's data step.
 
-    Raises ValueError where they lack what an earlier stage scores: that stage would teach a real
-    model the lab's scenes.
+    Raises ValueError where its rows lack what the stage scores: it would teach a real model the
+    lab's scenes.
     """
-    last = run.script.method.last
-    if isinstance(stage, HeadStage) or type(stage) is type(last):
-        return True
-    if isinstance(stage, PairStage) and run.rows is not None:
+    if run.rows is None or stage not in run.script.method.fed(run.cfg):
+        return False
+    if isinstance(stage, PairStage):
         wanted = {view.response for view in stage.views_of(run.cfg)}
         missing = sorted(wanted - set(run.rows[0]))
         if missing:
@@ -228,8 +226,7 @@ def _from_dataset(run: Run, stage: Stage) -> bool:
                 f"{', '.join(missing)}; leave this stage out (--set, see the script's Config), and "
                 "begin at a model that had it"
             )
-        return True
-    return False
+    return True
 
 
 def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> Policy:

@@ -29,13 +29,14 @@ from reference_impls.core.data.readers import (
     Picture,
     Place,
     Records,
+    learn_columns,
     needed,
     open_records,
 )
 from reference_impls.core.data.readers.files import SPLITS, splits_of
 from reference_impls.core.data.rows import text, too_few
 from reference_impls.core.data.statistics import Digests, PairLengths
-from reference_impls.core.method import Row, SamplingStage, load_script
+from reference_impls.core.method import Row, SamplingStage, Stage, load_script
 
 if TYPE_CHECKING:
     from reference_impls.core.model.lengths import Asked, Lengths
@@ -543,13 +544,16 @@ def check_data(
     method's paper otherwise; of no method a batch is one row. Raises CheckError for a model that
     cannot be used.
     """
-    read = None
+    read, config = None, None
+    fed: Sequence[Stage] = ()
     needs: frozenset[str] = frozenset()
     batch, room = batch_size or 1, 0
     if method is not None:
         chosen = load_script(method).method
         stage, read = chosen.last, chosen.last.read
-        needs = needed(stage, chosen.config())
+        config = chosen.config()
+        fed = chosen.fed(config)
+        needs = needed(stage, config)
         batch = batch_size or stage.paper.batch_size
         if isinstance(stage, SamplingStage):
             room = answer_length or stage.paper.max_new_tokens
@@ -558,9 +562,12 @@ def check_data(
         lengths = _lengths_of(model, min_pixels, max_pixels, room)
 
     def opened(part: str | None) -> Records:
-        return open_records(
+        records = open_records(
             name, split=part, image_root=image_root, limit=limit, read=read, needs=needs
         )
+        if fed:
+            learn_columns(records, fed, config)
+        return records
 
     try:
         trained = SPLITS.get(split, split) if split is not None else "train"

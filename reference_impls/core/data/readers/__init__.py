@@ -21,12 +21,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reference_impls.core.data.images import cut
 from reference_impls.core.data.readers.cells import (
@@ -49,7 +50,12 @@ from reference_impls.core.data.readers.layouts import (
     explained,
     layout_of,
 )
+from reference_impls.core.data.readers.messages import answer, messages_of, prompt
+from reference_impls.core.data.rows import said
 from reference_impls.core.method import GroupStage, HeadStage, PairStage, PpoStage, Row, Stage
+
+if TYPE_CHECKING:
+    from reference_impls.core.columns import Column
 
 __all__ = [
     "LAYOUTS", "DataError", "Item", "Layout", "Picture", "Place", "Records", "Rows",
@@ -86,7 +92,8 @@ class Records:
     """A dataset that is open: tables of records, and how a record is read.
 
     read: a stage's own reading of a record, in place of a layout. needs: columns that each row has
-    to have.
+    to have. further: columns that no layout knows, which a record may have beside those of its
+    layout, and how a cell of each is read.
     """
 
     name: str
@@ -94,8 +101,9 @@ class Records:
     limit: int | None = None
     read: Read | None = None
     needs: frozenset[str] = frozenset()
+    further: Mapping[str, Column] = field(default_factory=dict)
     layouts: tuple[Layout, ...] = ()
-    _margin: bool | None = None
+    _has: dict[str, bool] = field(default_factory=dict)
     _layout: dict[int, Layout] = field(default_factory=dict)
 
     def items(self, whole: bool = True) -> Iterator[Item]:
@@ -130,12 +138,15 @@ class Records:
             pictures = self._pictures(sources, video, self.tables[table].roots, at)
             media = Media(len(pictures), video)
             rows = self._read(table, record, pictures, media)
+            if self.read is None and self.further:
+                more = self._further(record, self.tables[table].roots, place)
+                rows = [{**more, **made} for made in rows]
             for made in rows:
                 if missing := sorted(self.needs - set(made)):
                     raise CellError(
                         "",
                         f"the method needs {' and '.join(missing)}, and the row has "
-                        f"{listed(made)}; choose another method or other data",
+                        f"{listed(made)}; write it into each row, or choose another method",
                     )
                 self._same_columns(made)
             return Item(place, tuple(rows))
@@ -146,15 +157,37 @@ class Records:
             return Item(where, problem=f"{where}: {error}")
 
     def _same_columns(self, made: Row) -> None:
-        """Refuse a margin that only some rows have: a loss needs it of all or of none."""
-        has = "margin" in made
-        if self._margin is None:
-            self._margin = has
-        if has != self._margin:
-            first = "no margin" if has else "a margin"
-            raise CellError(
-                "margin", f"the first row has {first}; write one in every row, or in none"
-            )
+        """Refuse a column that only some rows have: a loss needs it of all or of none."""
+        for column in ("margin", *self.further):
+            has = column in made
+            if self._has.setdefault(column, has) != has:
+                name = "margin" if column == "margin" else f"`{column}`"
+                first = f"no {name}" if has else "a margin" if column == "margin" else name
+                raise CellError(column, f"the first row has {first}; write one in every row, or "
+                                        "in none")  # fmt: skip
+
+    def _further(self, record: Record, roots: tuple[Path, ...], place: Place) -> Row:
+        """Columns of a record beside those of its layout. Raises CellError."""
+        found: Row = {}
+        for name, column in self.further.items():
+            held = record.get(name)
+            if held is None:
+                continue
+            if column.kind == "images":
+                at = replace(place, column=name)
+                sources = held if isinstance(held, list) else [held]
+                found[name] = [picture(source, roots, at) for source in sources]
+            elif column.kind == "answer":
+                found[name] = said(answer(held, name))
+            elif column.kind == "prompt":
+                shown = record.get(column.images)
+                count = len(shown) if isinstance(shown, list) else int(shown is not None)
+                found[name] = prompt(messages_of(held, name), name, count)
+            elif all_numbers(held):
+                found[name] = held
+            elif name in self.needs:
+                raise CellError(name, "neither a number nor a list of numbers; write one of them")
+        return found
 
     def _layout_for(self, table: int, record: Record) -> Layout | None:
         if self.read is not None:
@@ -191,6 +224,14 @@ class Records:
                 for frame in frames_of(sources[0], roots, place.column)
             ]
         return [picture(source, roots, place) for source in sources]
+
+
+def all_numbers(held: Any) -> bool:
+    """Whether a cell holds a finite number, or lists of them."""
+    if isinstance(held, list):
+        return all(all_numbers(each) for each in held)
+    is_number = isinstance(held, (int, float)) and not isinstance(held, bool)
+    return is_number and abs(held) <= sys.float_info.max
 
 
 def sources_of(record: Record, layout: Layout | None) -> tuple[str, list[Any], bool]:
@@ -381,6 +422,46 @@ def needed(stage: Stage, config: Any) -> frozenset[str]:
     return frozenset({"answer"} if compared else ())
 
 
+def first_row(records: Records) -> tuple[Place, Row] | None:
+    """The first row that can be read, its images opened, and its place. Raises DataError."""
+    for _, _, _, item in records.numbered(whole=True):
+        if item.problem:
+            return None  # whoever goes through the data says so
+        if item.rows:
+            return item.place, opened(item.rows[0])
+    return None
+
+
+def learn_columns(records: Records, stages: Sequence[Stage], config: Any) -> None:
+    """Let records give, and ask them for, all that the stages want of a row.
+
+    Raises DataError where a loss, or a stage that can be left out, cannot do without what the first
+    row has not."""
+    from reference_impls.core.columns import wants
+
+    while (found := first_row(records)) is not None:
+        place, row = found
+        wanted = wants(stages, config, row)
+        records._has.clear()
+        if not set(wanted.columns) <= set(records.further):
+            records.further = {**records.further, **wanted.columns}
+            continue
+        has = f"the row has {listed(row)}"
+        if wanted.problem:
+            raise DataError(f"{place}: {wanted.problem}; {has}")
+        for stage in stages:
+            if stage.when is not None and stage is not stages[-1]:
+                needs = sorted(wants((stage,), config, row).needed)
+                if needs:
+                    raise DataError(
+                        f"{place}: the stage {stage.name} needs {' and '.join(needs)}, and {has}; "
+                        "leave this stage out (--set, see the script's Config), and begin at a "
+                        "model that had it"
+                    )
+        records.needs |= wanted.needed.union(*(needed(stage, config) for stage in stages))
+        return
+
+
 def read_rows(
     name: str,
     stage: Stage,
@@ -390,17 +471,20 @@ def read_rows(
     image_root: Path | None = None,
     limit: int | None = None,
     note: Callable[[str], None] = lambda line: None,
+    fed: Sequence[Stage] = (),
 ) -> Rows:
     """A dataset as the rows of a stage, all of them checked but for what is inside images.
 
-    `note` is told in one line how many rows there are, and how many were dropped and why. Raises
-    DataError, also where the stage needs, under its config, an answer that the data has not."""
-    rows = Rows(
-        open_records(
-            name, split=split, image_root=image_root, limit=limit, read=stage.read,
-            needs=needed(stage, config) if config is not None else frozenset(),
-        )
+    `note` is told in one line how many rows there are, and how many were dropped and why. `fed` are
+    all stages that are given the rows, this one alone by default. Raises DataError, also where one
+    of them needs, under its config, a column that the data has not."""
+    records = open_records(
+        name, split=split, image_root=image_root, limit=limit, read=stage.read,
+        needs=needed(stage, config) if config is not None else frozenset(),
     )  # fmt: skip
+    if config is not None:
+        learn_columns(records, fed or (stage,), config)
+    rows = Rows(records)
     rows.read_through()
     layouts = ", ".join(each.name for each in rows.records.layouts)
     said = [f"{len(rows)} rows" + (f" in the layout {layouts}" if layouts else "")]
