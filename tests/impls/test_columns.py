@@ -138,6 +138,18 @@ def test_a_run_stops_before_it_loads_a_model(name, said, folder, tiny_base, caps
     assert told.count("\n") == 1 and not out.exists()
 
 
+def test_an_early_stage_that_may_be_left_out_is_named(folder):
+    """Rows with a true answer are enough for reinforcement, and not for a cold start before it."""
+    method = SCRIPTS["vision_r1"].method
+    path = folder / "data.jsonl"
+    rows = [{"image": "a.png", "problem": "How many?", "answer": "3"}] * 4
+    path.write_text("\n".join(map(json.dumps, rows)))
+    said = r"data\.jsonl, row 0: the stage cold-start needs chosen, .*leave this stage out"
+    with pytest.raises(DataError, match=said):
+        read(SCRIPTS["vision_r1"], str(path))
+    assert len(read(SCRIPTS["vision_r1"], str(path), method.config(cold_term=False))) == 4
+
+
 def test_a_switch_changes_what_is_asked(folder):
     method = SCRIPTS["re_align"].method
     rows = read(SCRIPTS["re_align"], written(folder), method.config(image_term=False))

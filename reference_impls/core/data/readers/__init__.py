@@ -439,9 +439,11 @@ def learn_columns(records: Records, stages: Sequence[Stage], config: Any) -> Non
     row has not."""
     from reference_impls.core.columns import wants
 
+    asked: set[str] = set()
     while (found := first_row(records)) is not None:
         place, row = found
         wanted = wants(stages, config, row)
+        asked |= wanted.needed
         records._has.clear()
         if not set(wanted.columns) <= set(records.further):
             records.further = {**records.further, **wanted.columns}
@@ -449,16 +451,17 @@ def learn_columns(records: Records, stages: Sequence[Stage], config: Any) -> Non
         has = f"the row has {listed(row)}"
         if wanted.problem:
             raise DataError(f"{place}: {wanted.problem}; {has}")
-        for stage in stages:
-            if stage.when is not None and stage is not stages[-1]:
-                needs = sorted(wants((stage,), config, row).needed)
+        last = wants(stages[-1:], config, row).needed
+        for stage in stages[:-1]:
+            if stage.when is not None:
+                needs = sorted(wants((stage,), config, row).needed - last)
                 if needs:
                     raise DataError(
                         f"{place}: the stage {stage.name} needs {' and '.join(needs)}, and {has}; "
                         "leave this stage out (--set, see the script's Config), and begin at a "
                         "model that had it"
                     )
-        records.needs |= wanted.needed.union(*(needed(stage, config) for stage in stages))
+        records.needs |= asked.union(*(needed(stage, config) for stage in stages))
         return
 
 
