@@ -27,6 +27,7 @@ from reference_impls.core.method import (
     GroupStage,
     Method,
     PairStage,
+    PpoStage,
     SamplingStage,
     Script,
     SelectStage,
@@ -252,6 +253,7 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
 
         torch.set_num_threads(1)
     check_paths(options["model"], options["dataset"])
+    check_episodes(method, options["dataset"])
     lab_split = check_split(options)
     world = chosen_world(script, options["world_name"], options["conditions"])
     output = options["output"] or Path("runs") / f"{method.record}-seed{options['seed']}"
@@ -487,12 +489,19 @@ def chosen_world(script: Script, name: str | None, conditions: Sequence[str]) ->
         if not equals:
             raise click.UsageError(f"--condition wants NAME=LEVEL, not '{given}'")
         levels[condition] = level
+    own = f"{script.name}.py, METHOD"
     try:
-        return world(name or script.method.world).under(levels)
+        found = world(name or script.method.world).under(levels)
     except ValueError as error:
-        own = f"{script.name}.py, METHOD"
         place = "--condition" if conditions else "--world" if name else own
         raise click.UsageError(f"{place}: {error}") from None
+    if script.method.task and script.method.task not in found.tasks:
+        raise click.UsageError(
+            f"{'--world' if name else own}: the world {found.name} has no task "
+            f"'{script.method.task}', which {script.method.record} is trained on; "
+            f"there are {', '.join(found.tasks)}"
+        )
+    return found
 
 
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -566,6 +575,16 @@ def check_paths(model: str | None, dataset: str | None) -> None:
     if dataset and not model:
         raise click.UsageError(
             "--dataset needs --model: the lab's base knows only the lab's images"
+        )
+
+
+def check_episodes(method: Method, dataset: str | None) -> None:
+    """Refuse a dataset for a method whose answers are moves in an environment."""
+    plays = any(isinstance(s, PpoStage) and s.environments is not None for s in method.stages)
+    if dataset and plays:
+        raise click.UsageError(
+            f"--dataset: {method.record} plays in environments of a world, and no row of a dataset "
+            "begins an episode"
         )
 
 
