@@ -33,6 +33,8 @@ Official code: LVUGAI/CHiP@e7f51932, llava/train/llava_trainer.py; `variant="cod
   sum of the answer's token weights: a large constant inside the sigmoid. The same in
   muffin/muffin/train/trainers.py#L157. It works for one pair per device only.
 - #L421: beta is 0.1 and no option; scripts/chip.sh#L48: token weight 4.0 for LLaVA.
+- llava/train/train.py#L835-L860: steps of the noise are counted from 0, so that `500` is the 501st:
+  0.7448 of the signal's variance are left, not 0.7467.
 - muffin/muffin/train/trainers.py#L200-L202 has an SFT term, off by default: left out.
 - llava/train/diff_lib.py#L113-L186 over prompt and answer marks a span only when it is empty on
   neither side, matches of fewer than 3 tokens dropped: `variant="code"` marks so. Its first
@@ -101,8 +103,8 @@ def corrected_pairs(lab: Lab, cfg: Config) -> list[Row]:
 
 def add_noise(row: Row, rng: random.Random, cfg: Config) -> Row:
     """Add the negative image: the true one with diffusion noise."""
-    noisy = [diffused(i, rng, cfg.noise_step, schedule="sigmoid") for i in row["images"]]
-    return row | {"negative_images": noisy}
+    step = cfg.noise_step + (cfg.variant == "code")  # which counts from 0
+    return row | {"negative_images": [diffused(i, rng, step, "sigmoid") for i in row["images"]]}
 
 
 def marks(chosen: list[int], rejected: list[int], cfg: Config) -> tuple[list[int], list[int]]:

@@ -33,7 +33,8 @@ Official code: YiyangZhou/POVID@92c7c678; `variant="code"`
   it: also where y_n has the token of y_w.
 - llava/train/train_dpo_inherent.py#L49-L82, #L662-L664: noise is added to values in [0, 1], twice
   as strong for the contrast, and cut to bytes without a check: what is darker than black comes out
-  bright, what is brighter than white dark.
+  bright, what is brighter than white dark. Steps are counted from 0 there, so that `500` is the
+  501st: 0.7448 of the signal's variance are left, not 0.7467.
 - tool/dpo_trainer_inherent.py#L123: beta 0.1, which no script sets. The first stage is plain DPO
   (tool/dpo_trainer.py#L657-L662).
 - The survey mentions the method in section 4.2 and prints no loss: `variant="survey"` is the
@@ -118,10 +119,10 @@ def spoilt_answers(lab: Lab, cfg: Config) -> list[Row]:
 
 
 def add_noise(row: Row, rng: random.Random, cfg: Config) -> Row:
-    """Add the noisy image."""
-    wrapped = cfg.variant == "code"
+    """Add the noisy image. The code counts steps from 0, so that it takes one more."""
+    code = cfg.variant == "code"
     noisy = [
-        diffused(image, rng, cfg.noise_step, schedule="sigmoid", wrapped=wrapped)
+        diffused(image, rng, cfg.noise_step + code, schedule="sigmoid", wrapped=code)
         for image in row["images"]
     ]
     return row | {"noisy_images": noisy}

@@ -23,7 +23,7 @@ from reference_impls.core.settings import lab
 from reference_impls.core.stages import Workshop
 from reference_impls.core.train.checkpoints import begin
 from reference_impls.core.train.pairs import row_digest, train_pairs
-from reference_impls.methods import chip, dama, dpo, ha_dpo, simpo
+from reference_impls.methods import chip, dama, dpo, ha_dpo, povid, simpo
 from tests.impls.test_objectives import batch as pairs_of
 from tests.impls.test_objectives import scores
 
@@ -333,6 +333,24 @@ def test_the_sigmoid_schedule_leaves_more_than_the_linear_one():
     exponent = (math.log(2) - math.log(1 + math.exp(-6))) / 12 * 4.99 + 0.005
     assert diffusion_kept(500, schedule="sigmoid") == pytest.approx(math.exp(-exponent), abs=2e-3)
     assert diffusion_kept(500) < 0.1
+
+
+@pytest.mark.parametrize("script", [chip, povid])
+def test_noise_of_the_code_is_one_step_further(script, monkeypatch):
+    """Both repositories index the schedule with 500, counted from 0: 501 factors 1 - beta."""
+    steps = []
+    monkeypatch.setattr(script, "diffused", lambda image, rng, step, *_, **__: steps.append(step))
+    for variant in ("paper", "code", "survey"):
+        script.add_noise({"images": ["an image"]}, random.Random(1), script.Config(variant=variant))
+    assert steps == [500, 501, 500]
+    kept = 1.0
+    for index in range(501):
+        if index == 500:
+            paper = kept
+        kept *= 1 - ((5e-3 - 1e-5) / (1 + math.exp(-(-6 + 12 * index / 999))) + 1e-5)
+    found = [diffusion_kept(step, schedule="sigmoid") for step in steps[:2]]
+    assert found == pytest.approx([paper, kept], abs=1e-12)
+    assert [round(value, 4) for value in found] == [0.7467, 0.7448]
 
 
 # --- DAMA -----------------------------------------------------------------------------------------

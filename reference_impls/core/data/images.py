@@ -423,8 +423,9 @@ def diffusion_kept(step: int, steps: int = 1000, schedule: Schedule = "linear") 
     The product of 1 - beta_t. linear: DDPM (Ho et al. 2020, section 4), beta_t evenly from 1e-4 to
     0.02. sigmoid: what papers on hallucination blur images with (VCD and its descendants;
     LVUGAI/CHiP@e7f51932:llava/train/train.py#L835-L846), beta_t from 1e-5 to 0.005 along a logistic
-    curve from -6 to 6; it leaves 0.75 at step 500, the linear one 0.08. Raises ValueError for a
-    step outside of the schedule.
+    curve from -6 to 6; it leaves 0.75 after step 500, the linear one 0.08. Steps count from 1, as
+    in DDPM: code that indexes them from 0 is at its step t where this is at t + 1. Raises
+    ValueError for a step outside of the schedule.
     """
     if not 0 <= step <= steps:
         raise ValueError(f"step {step} is outside of a schedule of {steps} steps")
@@ -442,8 +443,8 @@ def diffused(
     image: Image.Image,
     rng: random.Random,
     step: int,
-    steps: int = 1000,
     schedule: Schedule = "linear",
+    steps: int = 1000,
     wrapped: bool = False,
 ) -> Image.Image:
     """The image after `step` steps of forward diffusion, on pixel values scaled to [-1, 1].
