@@ -475,7 +475,7 @@ class Study:
                 "data": rows[method.record][0].get("data", {}),
             },
             "verdicts": [self.contrast(each, rows, levels) for each in method.expectations],
-            "curves": _curves(tuned, rows),
+            "curves": _curves(tuned, rows) if self.plan.grid else [],
             "versions": provenance.versions(),
             "code": provenance.training_digest(Path(str(self.script.module.__file__))),
             "commit": provenance.commit(),

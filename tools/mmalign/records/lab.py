@@ -23,8 +23,17 @@ def folder(root: str | os.PathLike[str]) -> Path:
 
 def results(root: str | os.PathLike[str]) -> list[Json]:
     """The committed results of the lab, in the order of their file names. Raises BadSource."""
+    return _read(folder(root) / "results")
+
+
+def smoke_runs(root: str | os.PathLike[str]) -> list[Json]:
+    """The committed smoke runs, as results. Raises BadSource."""
+    return _read(folder(root) / "smoke")
+
+
+def _read(place: Path) -> list[Json]:
     found = []
-    for file in sorted((folder(root) / "results").glob("*.json")):
+    for file in sorted(place.glob("*.json")):
         try:
             result = json.loads(text(file))
         except ValueError as error:

@@ -33,15 +33,17 @@ def pages(
     hand_written: Mapping[str, str] | None = None,
     scripts: Mapping[str, str] | None = None,
     commands: str = "",
+    smoke: Iterable[Json] = (),
 ) -> dict[str, str]:
     """Path -> Markdown of every generated page, in the order of paths.
 
-    `results` are the parsed files of reference_impls/results, `scripts` the sources of its methods
-    by name, `commands` the help of the command line as Markdown (`mmalign.cli.reference`; the site
-    stands below the command line and cannot ask for it). Of the `hand_written` pages (path ->
-    Markdown) those come back that hold marks of `mmalign.site.fragments`, filled in.
+    `results` are the parsed files of reference_impls/results, `smoke` those of its smoke runs,
+    `scripts` the sources of its methods by name, `commands` the help of the command line as
+    Markdown (`mmalign.cli.reference`; the site stands below the command line and cannot ask for
+    it). Of the `hand_written` pages (path -> Markdown) those come back that hold marks of
+    `mmalign.site.fragments`, filled in.
     """
-    return render(Atlas(kb, results, scripts), hand_written, commands)
+    return render(Atlas(kb, results, scripts, smoke), hand_written, commands)
 
 
 def render(

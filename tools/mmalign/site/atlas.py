@@ -23,19 +23,22 @@ def path_of(ref: str) -> str:
 
 
 class Atlas:
-    """The knowledge base, the lab's results and scripts (name -> source), and lookups in them."""
+    """The knowledge base, the lab's results, smoke runs and scripts (name -> source), and lookups
+    in them."""
 
     def __init__(
         self,
         kb: KnowledgeBase,
         results: Iterable[Json] = (),
         scripts: Mapping[str, str] | None = None,
+        smoke: Iterable[Json] = (),
     ):
         self.kb = kb
         self.nodes: dict[str, AnyNode] = {node.ref: node for node in kb.nodes()}
         self._rows: dict[str, list[Json]] = {}
         self._neighbours: dict[str, similar.Neighbours] = {}
         self.scripts = dict(scripts or {})
+        self.smoke: dict[str, Json] = {run["method"]: run for run in smoke}
         self.results: dict[str, list[Json]] = {}
         for result in sorted(results, key=lambda r: (r["method"], r["world"], r["world_version"])):
             self.results.setdefault(result["method"], []).append(result)

@@ -49,7 +49,8 @@ def site(
 
 
 def _made(root: Path, site_url: str, commands: str) -> tuple[dict[str, str], dict[str, str]]:
-    atlas, written = Atlas(load(root), lab.results(root), lab.scripts(root)), hand_written(root)
+    atlas = Atlas(load(root), lab.results(root), lab.scripts(root), lab.smoke_runs(root))
+    written = hand_written(root)
     made = render(atlas, written, commands)
     file = root / "docs" / "redirects.yml"
     # A paper with one entry is shown on the page of the entry; its own address stays good.

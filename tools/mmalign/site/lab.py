@@ -111,21 +111,64 @@ def report(result: Json) -> str:
     )
 
 
+def smoke(run: Json) -> str:
+    """What one run at a script's own settings gave, and what its data steps counted."""
+    (data, *_), checks = run["tables"], run["checks"]
+    spent, columns = run["cpu_seconds"], list(data["columns"])
+    rows = []
+    for row in data["rows"]:
+        took = spent.get(row["name"])
+        told = "" if took is None else f"{took:.0f}"
+        cells = [shown(row["metrics"].get(column, ())) for column in columns]
+        rows.append([f"<b>{escape(row['name'])}</b>", told, *cells])
+    head = ["Row", "CPU-seconds", *(code(column) for column in columns)]
+    condition = ", ".join(f"{name} {level}" for name, level in run["condition"].items())
+    about = (
+        f"{badge('one seed, smoke run, not a study', 'open')} It shows that the script runs, and "
+        "what its data step does; a difference between rows may be chance. World "
+        f"{code(run['world'])}, version {escape(run['world_version'])}"
+        + (f", {escape(condition)}" if condition else "")
+        + f"; settings as the script has them; {run['protocol']['held_out']} held-out items; "
+        f"commit {code(run['commit'][:10])}; {escape(run['date'])}."
+    )
+    lines = [_budget(checks), *(_data_step(name, tally) for name, tally in checks["data"].items())]
+    own = next((row for row in data["rows"] if row["name"] == run["method"]), None)
+    same = [row["name"] for row in data["rows"] if own and row["metrics"] == own["metrics"]]
+    if len(same) > 1:
+        lines.append(
+            f"Equal to the last digit: {', '.join(map(escape, same))}. Baselines train on the "
+            "method's own rows; here the objective is the same, too: the method is its data."
+        )
+    return join(
+        about,
+        table(head, rows),
+        "\n".join(f"- {line}" for line in lines),
+        "Numbers of seconds leave out what a row before it had made, such as answers and pairs.\n"
+        "{ .note }",
+        "Made by:",
+        block_of_code(run["command"], "bash"),
+    )
+
+
+def _budget(checks: Json) -> str:
+    """What each row was given to learn from."""
+    budgets: dict[str, list[str]] = {}
+    for row, budget in checks["budget"].items():
+        told = ", ".join(f"{value} {name}" for name, value in budget.items() if value is not None)
+        budgets.setdefault(told, []).append(escape(row))
+    return "Budget: " + "; ".join(f"{t} for {', '.join(rows)}" for t, rows in budgets.items()) + "."
+
+
 def _checks(result: Json) -> str:
     """What could make a verdict an artefact: the edge of the grid, the data step, the budget."""
     checks = result.get("checks")
     if not checks:
         return ""
     edge = ", ".join(escape(row) for row in checks["edge"])
-    budgets: dict[str, list[str]] = {}
-    for row, budget in checks["budget"].items():
-        told = ", ".join(f"{value} {name}" for name, value in budget.items() if value is not None)
-        budgets.setdefault(told, []).append(escape(row))
     lines = [
         "Grid: the best rate or beta is the last one that was tried for "
         + (f"{edge}, so a better one may lie beyond." if edge else "none of the rows."),
-        "Budget: " + "; ".join(f"{told} for {', '.join(rows)}" for told, rows in budgets.items())
-        + ".",
+        _budget(checks),
         *(_data_step(name, tally) for name, tally in checks["data"].items()),
     ]  # fmt: skip
     return join("### What could mislead", "\n".join(f"- {line}" for line in lines))

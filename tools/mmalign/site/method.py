@@ -45,6 +45,7 @@ def render(atlas: Atlas, node: EntryNode[Method]) -> str:
         _results(page, method),
         _claims(page, method),
         _lab(page, method),
+        _smoke(page, method),
         _run(page, method),
         _reproduction(method),
         _frameworks(page, method),
@@ -239,6 +240,11 @@ def _lab(page: Page, method: Method) -> str:
     )
 
 
+def _smoke(page: Page, method: Method) -> str:
+    run = page.atlas.smoke.get(method.id)
+    return section("Smoke run", "smoke", lab.smoke(run), search=False) if run else ""
+
+
 def _run(page: Page, method: Method) -> str:
     """How to run the script, and the script itself."""
     if not method.reference_impl:
@@ -261,6 +267,7 @@ def _run(page: Page, method: Method) -> str:
         f"{guide}; {code(f'mmalign run {method.id} --help')} lists all. "
         f"The script is {code(path)}.",
         f"<p>In it: {script.links(source)}.</p>" if source else "",
+        script.shared(source) if source else "",
         script.listing(source) if source else "",
         search=False,
     )

@@ -16,6 +16,8 @@ PARTS = {
     "loss": "objective",
 }
 """Name in a script -> what it is."""
+OBJECTIVES = "reference_impls.core.objective."
+"""Modules with what objectives of several scripts have in common."""
 
 
 def listing(source: str) -> str:
@@ -63,6 +65,23 @@ def links(source: str) -> str:
         f'<a href="#L{line}" title="{about}">{code(name)}</a>'
         for name, about, line in terms(source)
     )
+
+
+def shared(source: str) -> str:
+    """What a script has of the objectives that all scripts share, in a sentence; empty where it has
+    nothing of them."""
+    names: dict[str, list[str]] = {}
+    own = {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(OBJECTIVES):
+            continue
+        file = f"{str(node.module).removeprefix('reference_impls.').replace('.', '/')}.py"
+        for each in node.names:
+            if each.asname == "loss" and "loss" not in own:
+                return f"Its objective is {code(each.name)} of {code(file)}, as it stands there."
+            names.setdefault(file, []).append(each.name)
+    parts = [f"{', '.join(map(code, used))} of {code(file)}" for file, used in names.items()]
+    return f"It shares with other scripts {'; '.join(parts)}." if parts else ""
 
 
 def _entities(text: str) -> str:
