@@ -181,9 +181,9 @@ def loss(
 
 
 def of_answers(numbers: Tensor, mask: Tensor) -> Tensor:
-    """(B,) of (B,), or of (B, T) with one number per answer."""
-    if numbers.dim() == 1:
-        return numbers
+    """(B,) of (B,) or (B, 1), or of (B, T) with one number per answer."""
+    if numbers.dim() == 1 or numbers.shape[1] == 1:
+        return numbers.reshape(-1)
     first = (mask > 0).to(torch.long).argmax(-1, keepdim=True)
     return numbers.gather(1, first)[:, 0]
 
@@ -194,8 +194,9 @@ METHOD = Method(
     stages=(
         PpoStage(
             data=beginnings, environments=games, gae=gae, normalise=normalised, loss=loss,
-            weights=thoughts, reference="none", epochs=4,  # section C.3
-            lab=lab(3e-4, steps=120, batch_size=32, pairs=640, max_new_tokens=48), paper=PAPER,
+            weights=thoughts, reference="none",
+            epochs=4, minibatches=4,  # section C.3: batches of 128 of 512 steps
+            lab=lab(1e-4, steps=320, batch_size=32, pairs=640, max_new_tokens=48), paper=PAPER,
         ),
     ),
     world="agent",

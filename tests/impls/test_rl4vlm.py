@@ -232,7 +232,8 @@ def test_the_stage_plays_whole_episodes_and_marks_their_thoughts(untrained, tmp_
     rows = stage.data(lab, Config())
     settings = dataclasses.replace(stage.lab, pairs=8, steps=4, batch_size=8)
     train_ppo(
-        model, processor, rows, stage=dataclasses.replace(stage, loss=loss), cfg=Config(),
+        model, processor, rows, cfg=Config(),
+        stage=dataclasses.replace(stage, loss=loss, minibatches=1),
         settings=settings, output=tmp_path, lab=lab, resume_from=begin(tmp_path, {}, False),
     )  # fmt: skip
     log = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
