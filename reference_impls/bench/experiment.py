@@ -67,6 +67,9 @@ class Experiment:
     workshop: Workshop = field(default_factory=Workshop)
     trained: Mapping[str, TrainedHead] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.script = self.script.under(self.cfg)
+
     @property
     def task(self) -> Task[Any]:
         """What the method is trained and judged on: its own task, or the world's first."""

@@ -227,9 +227,13 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
         script = load_script(name)
     except ContractError as error:
         raise click.ClickException(str(error)) from None
-    method = script.method
     preset = options["preset"] or ("paper" if options["model"] else "lab")
     cfg = chosen_config(script, options["variant"], options["changes"])
+    try:
+        script = script.under(cfg)
+    except ContractError as error:
+        raise click.UsageError(str(error)) from None
+    method = script.method
     changes = chosen_settings(options)
     check_reference_cache(script, cfg, options)
     check_device(options["device"] or "cpu")

@@ -17,6 +17,7 @@ nothing refers to is one, too: a hook whose name was misspelt does not become no
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import difflib
 import importlib
@@ -184,12 +185,14 @@ class Stage:
     when: `(cfg)` -> whether the stage takes place; always, where it is None.
     once: of several rounds it takes place in the first alone, with scenes and steps undivided: a
       judge that is trained beforehand.
+    task: what is asked in this stage, where that is not the method's own task.
     """
 
     data: Data
     lab: TrainSettings
     paper: TrainSettings
     name: str = "train"
+    task: str = ""
     once: bool = False
     read: Callable[[Row], Row] | None = None
     start: Checkpoint = "previous"
@@ -560,6 +563,18 @@ class Script:
     name: str
     module: ModuleType
     method: Method
+
+    def under(self, config: Config) -> Script:
+        """The script with the stages that take place under a config: the last of them is the one
+        whose model is the method's. Raises ContractError where none does."""
+        kept = tuple(stage for stage in self.method.stages if stage.takes_place(config))
+        if len(kept) == len(self.method.stages):
+            return self
+        if not kept:
+            raise ContractError(f"{self.method.record}: no stage takes place under {config}")
+        method = copy.copy(self.method)
+        object.__setattr__(method, "stages", kept)  # it was checked as a whole
+        return dataclasses.replace(self, method=method)
 
 
 def script_names() -> list[str]:

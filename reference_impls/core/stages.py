@@ -179,9 +179,21 @@ def stage_lab(run: Run, stage: Stage, round_: int, start: str) -> Lab:
     policy = run.policy(start, settings)
     base = policy if start == run.base else run.policy(run.base, settings)
     return Lab(
-        run.world, run.task, policy, base, run.workshop, settings.seed, settings.pairs, run.split,
-        round_, run.trained, isinstance(stage, SelectStage),
+        run.world, task_of(run, stage), policy, base, run.workshop, settings.seed, settings.pairs,
+        run.split, round_, run.trained, isinstance(stage, SelectStage),
     )  # fmt: skip
+
+
+def task_of(run: Run, stage: Stage) -> Task[Any]:
+    """What is asked in a stage. Raises ValueError where the world has no task of that name."""
+    if not stage.task:
+        return run.task
+    if stage.task not in run.world.tasks:
+        raise ValueError(
+            f"{run.script.method.record}, {stage.name}: the world {run.world.name} has no task "
+            f"'{stage.task}'; there are {', '.join(run.world.tasks)}"
+        )
+    return run.world.tasks[stage.task]
 
 
 def stage_rows(
@@ -245,7 +257,7 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
     model, processor = policy.model, policy.processor
     tally = lab.tally
     if isinstance(rows, list):
-        tally.add(rows, run.task if "item" in rows[0] else None)
+        tally.add(rows, lab.task if "item" in rows[0] else None)
         tally.check()
     for line in tally.lines():
         note(f"{label}: {line}")
@@ -278,14 +290,14 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
 
         trained = train_groups(
             model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
-            resume_from=resume_from, label=label, truth=truth_of(run, rows),
+            resume_from=resume_from, label=label, truth=truth_of(run, lab.task, rows),
         )  # fmt: skip
     elif isinstance(stage, PpoStage):
         from reference_impls.core.train.ppo import train_ppo
 
         trained = train_ppo(
             model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
-            lab=lab, resume_from=resume_from, label=label, truth=truth_of(run, rows),
+            lab=lab, resume_from=resume_from, label=label, truth=truth_of(run, lab.task, rows),
         )  # fmt: skip
     elif isinstance(stage, HeadStage):
         from reference_impls.core.train.head import train_head
@@ -302,11 +314,11 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
     return Policy(trained, Encoder.for_rows(processor, run.rows), settings.seed)
 
 
-def truth_of(run: Run, rows: Sequence[Row]) -> Callable[[Row, str], float] | None:
+def truth_of(run: Run, task: Task[Any], rows: Sequence[Row]) -> Callable[[Row, str], float] | None:
     """How good an answer to a row truly is; None of a real dataset, whose truth nobody knows."""
     if run.rows is not None and "item" not in rows[0]:
         return None
-    return lambda row, answer: run.task.score(row["item"], answer)
+    return lambda row, answer: task.score(row["item"], answer)
 
 
 def _save(folder: Path, save: Callable[[Path], Any], processor: Any) -> None:

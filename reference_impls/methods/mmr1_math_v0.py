@@ -29,7 +29,6 @@ Simplifications
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -37,7 +36,9 @@ from torch import Tensor
 from reference_impls.core.command_line import main
 from reference_impls.core.data.readers.cells import as_final_answer, as_text
 from reference_impls.core.data.readers.messages import messages_of, prompt
-from reference_impls.core.data.rules import inside, last_number, same_answer, thought_then_answer
+from reference_impls.core.data.rules import last_number
+from reference_impls.core.data.rules import reward_final_answer as reward_accuracy
+from reference_impls.core.data.rules import reward_thought_then_answer as reward_format
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import group_advantages, grpo
@@ -117,22 +118,6 @@ def read_record(record: Row) -> Row:
         "images": record["images"],
         "answer": as_final_answer(record["answer"], "answer"),
     }
-
-
-def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """1 where the text in the answer's tags, or without them the whole text, is the answer."""
-
-    def final(text: str) -> str:
-        given = inside("answer", text)
-        return text if given is None else given
-
-    pairs = zip(completions, answers, strict=True)
-    return [float(same_answer(final(text), answer)) for text, answer in pairs]
-
-
-def reward_format(completions: Sequence[str], answers: Sequence[str] | None = None) -> list[float]:
-    """1 where the whole text is a thought and an answer in tags."""
-    return [float(thought_then_answer(completion)) for completion in completions]
 
 
 REWARDS: dict[str, Reward] = {"accuracy": reward_accuracy, "format": reward_format}

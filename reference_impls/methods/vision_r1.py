@@ -40,7 +40,7 @@ from reference_impls.core.command_line import main
 from reference_impls.core.data.readers.cells import as_final_answer, as_text
 from reference_impls.core.data.readers.messages import messages_of, prompt
 from reference_impls.core.data.rows import said
-from reference_impls.core.data.rules import inside, same_answer, thought_then_answer
+from reference_impls.core.data.rules import inside, one_thought_one_answer, same_answer
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, PairStage, Row, Variant
 from reference_impls.core.objective import groups
@@ -123,10 +123,9 @@ def reward_format_result(completions: Sequence[str], answers: Sequence[str]) -> 
 
     "Final Answer:" may stand before the answer, as in the traces of the cold start (figure 4).
     """
-    tags = ("<think>", "</think>", "<answer>", "</answer>")
 
     def right(text: str, answer: str) -> bool:
-        formed = all(text.count(tag) == 1 for tag in tags) and thought_then_answer(text.strip())
+        formed = one_thought_one_answer(text)
         given = inside("answer", text) or ""
         return formed and same_answer(given.removeprefix("Final Answer:"), answer)
 

@@ -51,7 +51,9 @@ from torch import Tensor
 from reference_impls.core.command_line import main
 from reference_impls.core.data.readers.cells import as_final_answer, as_text
 from reference_impls.core.data.readers.messages import messages_of, prompt
-from reference_impls.core.data.rules import inside, same_answer, thought_then_answer
+from reference_impls.core.data.rules import final_answer, thought_then_answer
+from reference_impls.core.data.rules import reward_final_answer as reward_accuracy
+from reference_impls.core.data.rules import reward_thought_then_answer as reward_format
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import group_advantages, grpo
@@ -106,18 +108,6 @@ def read_record(record: Row) -> Row:
     }
 
 
-def final(text: str) -> str:
-    """What stands in the answer's tags, or without them the whole text."""
-    given = inside("answer", text)
-    return text.strip() if given is None else given
-
-
-def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """1 where the final answer is the true one, as a number or as text."""
-    pairs = zip(completions, answers, strict=True)
-    return [float(same_answer(final(text), answer)) for text, answer in pairs]
-
-
 def reward_accuracy_as_text(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
     """The code's: 1 where the final answer, or its last letter by itself, is the true text."""
 
@@ -125,12 +115,7 @@ def reward_accuracy_as_text(completions: Sequence[str], answers: Sequence[str]) 
         return given == answer or LETTER.findall(given)[-1:] == [answer]
 
     pairs = zip(completions, answers, strict=True)
-    return [float(right(final(text), answer.strip())) for text, answer in pairs]
-
-
-def reward_format(completions: Sequence[str], answers: Sequence[str] | None = None) -> list[float]:
-    """1 where the whole text is a thought and an answer in tags; both may be empty."""
-    return [float(thought_then_answer(completion)) for completion in completions]
+    return [float(right(final_answer(text), answer.strip())) for text, answer in pairs]
 
 
 def reward_format_opened(

@@ -14,18 +14,29 @@ import pytest
 import torch
 
 from reference_impls.core.data.rows import said
-from reference_impls.core.data.rules import boxed, same_answer, thought_then_answer
+from reference_impls.core.data.rules import (
+    boxed,
+    final_answer,
+    same_answer,
+    thought_then_answer,
+)
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
-from reference_impls.core.method import VARIANTS, GroupStage, load_script
-from reference_impls.core.objective.groups import GrpoConfig, grpo
+from reference_impls.core.method import (
+    VARIANTS,
+    ContractError,
+    GroupStage,
+    PpoStage,
+    load_script,
+)
+from reference_impls.core.objective.groups import GrpoConfig, grpo, minus_kl_to_go
 from reference_impls.core.stages import Run, stage_rows
 from reference_impls.core.worlds.protocol import world as world_named
-from reference_impls.methods import easyr1, mmr1_math_v0, vision_r1
+from reference_impls.methods import easyr1, lmm_r1, mmr1_math_v0, vision_r1
 from reference_impls.methods import visualthinker_r1_zero as visualthinker
 
 VECTORS = Path(easyr1.__file__).parent.parent / "conformance"
-FAMILY = ("easyr1", "mmr1_math_v0", "vision_r1", "visualthinker_r1_zero")
+FAMILY = ("easyr1", "lmm_r1", "mmr1_math_v0", "vision_r1", "visualthinker_r1_zero")
 RIGHT = "<think> 1 + 1 = 2 . </think> <answer> 2 </answer>"
 
 
@@ -76,12 +87,13 @@ def test_the_truth_earns_every_reward(name, variant, split):
     cfg, stage, world = method.config(variant=variant), method.last, world_named(method.world)
     items = world.tasks[method.task].items(world.draw(split, 300, 0), 0)
     texts = [item.truth for item in items]
-    answers = [str(visualthinker.final(text)) for text in texts]
+    answers = [str(final_answer(text)) for text in texts]
     points = {rule: reward(texts, answers) for rule, reward in stage.rewards_of(cfg).items()}
     assert points == {rule: [1.0] * len(texts) for rule in points}
     if stage.combine is not None:
         whole = stage.combine({rule: torch.tensor([p]) for rule, p in points.items()}, cfg)
-        assert whole.unique().tolist() == [1.0 if name == "easyr1" else 2.0]
+        most = {"easyr1": 1.0, "lmm_r1": 1.5}.get(name, 2.0)
+        assert whole.unique().tolist() == [most]
 
 
 @pytest.mark.parametrize(
@@ -372,6 +384,114 @@ def test_vision_r1_of_a_dataset_no_stage_learns_the_labs_scenes(
         stage_rows(run, cold, 0, tiny_base)
     run.rows = [{**row, "chosen": said(RIGHT)} for row in run.rows]
     assert stage_rows(run, cold, 0, tiny_base)[0] is run.rows
+
+
+# --- LMM-R1: text first, and what stands in place of the value model -----------------------------
+
+
+def test_lmm_r1_code_wants_each_tag_once_and_pays_where_there_is_no_truth():
+    twice = "<think> <think> a </think> <answer> 2 </answer>"
+    assert lmm_r1.reward_format([twice], ["2"]) == [1.0]
+    found = {variant: lmm_r1.rewards(lmm_r1.Config(variant=variant)) for variant in VARIANTS}
+    assert [found[v]["format"]([twice], ["2"]) for v in VARIANTS] == [[1.0], [0.0], [1.0]]
+    assert [found[v]["accuracy"](["no"], ["$$"]) for v in VARIANTS] == [[0.0], [1.0], [0.0]]
+
+
+def test_lmm_r1_each_variant_has_its_own_baseline():
+    rewards = numbers([[1.5, 0.5, 0.0]])
+    found = {v: lmm_r1.advantages(rewards, lmm_r1.Config(variant=v)) for v in VARIANTS}
+    assert found["paper"].tolist() == [[1.5, 0.5, 0.0]]  # the value model is PPO's
+    assert found["code"][0].tolist() == pytest.approx([5 / 6, -1 / 6, -2 / 3])
+    assert found["survey"][0].tolist() == pytest.approx([1.25, -0.25, -1.0])
+    # The value loss is added where there are values: half the larger squared error.
+    one = numbers([[1.0]])
+    given = (-one, -one, None, 0 * one, one, lmm_r1.Config())
+    alone, _ = lmm_r1.loss(*given)
+    whole, metrics = lmm_r1.loss(*given, values=one, old_values=0 * one, returns=one)
+    assert alone.item() == 0
+    # |1 - 1| = 0, but within 0.2 of the old value 0 it is 0.2: 0.8^2 / 2.
+    assert whole.item() == pytest.approx(0.32) and metrics["value_loss"].item() == whole.item()
+
+
+def test_lmm_r1_gae_agrees_with_the_official_function():
+    """get_advantages_and_returns of OpenRLHF, L556-L600 of experience_maker.py, gamma = lambda = 1:
+    returns are the rewards to go, whatever the values say."""
+    mask = numbers([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]])
+    rewards = numbers([[0.01, -0.02, 0, 1.5], [0.03, 0.5, 0, 0], [-0.01, 0.02, 0, 0]])
+    values = numbers([[0.4, 0.6, 0.5, 0.9], [0.2, 0.3, 0, 0], [0.1, 0.2, 0.3, 0]])
+    advantages, returns = lmm_r1.gae(rewards, values, mask, lmm_r1.Config())
+    expected = [[1.09, 0.88, 1.0, 0.6], [0.33, 0.2, 0, 0], [-0.09, -0.18, -0.3, 0]]
+    torch.testing.assert_close(advantages, numbers(expected))
+    to_go = [[1.49, 1.48, 1.5, 1.5], [0.53, 0.5, 0, 0], [0.01, 0.02, 0, 0]]
+    torch.testing.assert_close(returns, numbers(to_go))
+
+
+def test_lmm_r1_code_takes_off_the_kl_that_is_still_to_come():
+    # KL 1, 2, 3 at three tokens: to come are 6, 5, 3. Without it all tokens are alike.
+    mask, ref = numbers([[1, 1, 1, 0]]), numbers([[-1, -2, -3, 9]])
+    advantages = minus_kl_to_go(numbers([[2.0]]), 0 * ref, ref, mask, beta=0.5)
+    assert advantages[0, :3].tolist() == [-1.0, -0.5, 0.5]
+    logps = torch.zeros(1, 4).double().requires_grad_()
+    given = (logps, logps.detach(), ref, numbers([[2.0]]).expand(1, 4), mask)
+    for beta, signs in ((0.5, [1, 1, -1, 0]), (0.0, [0, 0, 0, 0])):
+        cfg = lmm_r1.Config(variant="code", beta=beta)
+        (gradient,) = torch.autograd.grad(lmm_r1.loss(*given, cfg)[0], logps)
+        assert torch.sign(gradient)[0].tolist() == signs
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, ["text", "pictures"]),
+        ({"variant": "code"}, ["text-in-groups", "pictures-in-groups"]),
+        ({"variant": "survey"}, ["text-in-groups"]),
+        ({"text_term": False}, ["pictures"]),
+        ({"pictures_term": False}, ["text"]),
+    ],
+)
+def test_lmm_r1_stages_of_each_variant(changes, names):
+    """The last stage that takes place is the one whose model and rows are the method's."""
+    script, cfg = load_script("lmm_r1"), lmm_r1.Config(**changes)
+    under = script.under(cfg)
+    assert [stage.name for stage in under.method.stages] == names
+    assert under.method.last.name == names[-1] and len(script.method.stages) == 4
+    kind = GroupStage if "variant" in changes else PpoStage
+    assert all(isinstance(stage, kind) for stage in under.method.stages)
+    asked = [stage.task for stage in under.method.stages]
+    assert asked == ["text-arithmetic" if name.startswith("text") else "" for name in names]
+
+
+def test_without_any_stage_there_is_no_method():
+    nothing = lmm_r1.Config(text_term=False, pictures_term=False)
+    with pytest.raises(ContractError, match="no stage takes place"):
+        load_script("lmm_r1").under(nothing)
+    same = load_script("easyr1")
+    assert same.under(easyr1.Config()) is same
+
+
+def test_a_stage_may_ask_another_task(tiny_base, world, tmp_path):
+    """Its rows, its judge and its log are of that task; a name that is none is told."""
+    method = easyr1.METHOD
+    script, changes = load_script("easyr1"), {"pairs": 4, "steps": 1, "batch_size": 2}
+    run = Run(
+        script, easyr1.Config(), "lab", changes, world, world.tasks["count"], tiny_base, tmp_path
+    )
+    asked = {}
+    for name in ("", "brief"):
+        stage = replace(method.last, task=name, data=lambda lab, cfg: lab.items)
+        items, lab, _ = stage_rows(run, stage, 0, tiny_base)
+        assert lab.task is world.tasks[name or "count"]
+        asked[name] = {item.prompt for item in items}
+    assert not asked[""] & asked["brief"]
+    with pytest.raises(ValueError, match=r"easyr1, train: .* no task 'sums'; there are brief"):
+        stage_rows(run, replace(method.last, task="sums"), 0, tiny_base)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_stages_ask_tasks_of_their_world(name):
+    method = load_script(name).method
+    tasks = world_named(method.world).tasks
+    assert {method.task, *(stage.task for stage in method.stages)} - {""} <= set(tasks)
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -64,6 +64,12 @@ def thought_then_answer(text: str) -> bool:
     return between is not None and between.end() <= len(text) - len("</answer>")
 
 
+def one_thought_one_answer(text: str) -> bool:
+    """The same, blanks around left out, with none of the four tags twice."""
+    tags = ("<think>", "</think>", "<answer>", "</answer>")
+    return all(text.count(tag) == 1 for tag in tags) and thought_then_answer(text.strip())
+
+
 def same_answer(given: str, true: str) -> bool:
     """Whether two final answers are the same text, or the same plain number and nothing beside it.
 
@@ -93,3 +99,22 @@ def reward_number(completions: Sequence[str], answers: Sequence[str]) -> list[fl
         float(last_number(text) == last_number(answer))
         for text, answer in zip(completions, answers, strict=True)
     ]
+
+
+def final_answer(text: str) -> str:
+    """What stands in the answer's tags, or without them the whole text."""
+    given = inside("answer", text)
+    return text.strip() if given is None else given
+
+
+def reward_final_answer(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
+    """1 where the final answer, in tags or alone, is the true one, as a number or as text."""
+    pairs = zip(completions, answers, strict=True)
+    return [float(same_answer(final_answer(text), answer)) for text, answer in pairs]
+
+
+def reward_thought_then_answer(
+    completions: Sequence[str], answers: Sequence[str] | None = None
+) -> list[float]:
+    """1 where the whole text is a thought and then an answer in tags; both may be empty."""
+    return [float(thought_then_answer(completion)) for completion in completions]

@@ -174,6 +174,18 @@ def sequence_kl_in_reward(
     return rewards - beta * ((logps - ref_logps) * mask).sum(-1)
 
 
+def minus_kl_to_go(
+    advantages: Tensor, old_logps: Tensor, ref_logps: Tensor, mask: Tensor, beta: float
+) -> Tensor:
+    """(rows, T): an answer's advantage minus beta times the k1 of its tokens from each one on.
+
+    REINFORCE++ (arXiv:2501.03262) takes the KL off the reward token by token and undiscounted: what
+    a token can still change is the KL behind it. OpenRLHF's `get_cumulative_returns`.
+    """
+    spent = k1(old_logps, ref_logps) * mask
+    return advantages - beta * spent.flip(-1).cumsum(-1).flip(-1)
+
+
 def reinforce(logps: Tensor, advantages: Tensor, mask: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """REINFORCE on whole answers: -mean_i A_i sum_t log pi(y_it), a scalar to minimise.
 
