@@ -24,7 +24,7 @@ hiyouga/EasyR1@b44b311b669bf1fd1aa2fc36f2251482ba33cb16, verl/...:
 
 Simplifications
 
-1. Questions about drawn shapes stand for Geometry3K. The world's bases answer in <answer> tags, as
+1. Questions about bar charts stand for Geometry3K. The world's bases answer in <answer> tags, as
    in the repository's counting recipe (examples/reward_function/r1v.py, weights 0.5 and 0.5); the
    default's answers are in \\boxed{} (math.py, 0.9 and 0.1). Both forms are read here.
 2. Answers are compared as one number or as text. The code's package mathruler also compares
@@ -189,7 +189,8 @@ METHOD = Method(
             lab=lab(5e-4, steps=80, batch_size=8, pairs=640, group_size=5), paper=PAPER,
         ),
     ),
-    task="count",
+    world="problems",
+    task="diagram",
     baselines=("sft", "grpo"),
     ablations={
         "answer mean": {"loss_avg_mode": "seq"},

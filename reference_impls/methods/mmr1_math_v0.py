@@ -19,7 +19,7 @@ in a fork of EasyR1, whose objective is in `easyr1.py`: a mean over tokens and a
 
 Simplifications
 
-1. Questions about drawn shapes stand for mathematics in pictures. An item's operation (the first
+1. Sums of counted shapes stand for mathematics in pictures. An item's operation (the first
    part of its subject, such as `plus`) stands for the kind of mathematics, the share of tries that
    the start model answers right for difficulty. How the authors measure either is not said.
 2. Rewards are the two rules of the R1 family; those of this version are not known. So are beta, the
@@ -150,7 +150,8 @@ METHOD = Method(
             lab=lab(5e-4, steps=80, batch_size=8, pairs=640, group_size=8), paper=PAPER,
         ),
     ),
-    task="count",
+    world="problems",
+    task="arithmetic",
     baselines=("sft", "grpo"),
     ablations={
         **ROWS,

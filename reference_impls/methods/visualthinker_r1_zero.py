@@ -30,8 +30,8 @@ per device; grpo.py#L208-L211 freezes nothing where it says so.
 
 Simplifications
 
-1. Questions about drawn shapes stand for SAT's spatial questions; a base that keeps the format only
-   sometimes stands for the pretrained model. The world's prompt does not open the thought, so that
+1. Counting questions stand for SAT's spatial ones; a base that keeps the format for half of the
+   colours stands for the pretrained model. The world's prompt does not open the thought, so that
    answers open their own.
 2. Final answers are words or one number, compared as such.
 3. With `--dataset` the question stands with the instruction that the code has for tuned models
@@ -187,7 +187,9 @@ METHOD = Method(
             lab=lab(5e-4, steps=80, batch_size=8, pairs=640, group_size=8), paper=PAPER,
         ),
     ),
+    world="problems",
     task="count",
+    condition={"format": "half"},
     baselines=("sft",),
     ablations={
         **ROWS,

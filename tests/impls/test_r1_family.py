@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reference_impls.core.data.rows import said
+from reference_impls.core.data.rows import said, text
 from reference_impls.core.data.rules import (
     boxed,
     final_answer,
@@ -26,11 +26,13 @@ from reference_impls.core.method import (
     VARIANTS,
     ContractError,
     GroupStage,
+    PairStage,
     PpoStage,
     load_script,
 )
 from reference_impls.core.objective.groups import GrpoConfig, grpo, minus_kl_to_go
 from reference_impls.core.stages import Run, stage_rows
+from reference_impls.core.supervision import ROWS, answers_alone, own_right_answers
 from reference_impls.core.worlds.protocol import world as world_named
 from reference_impls.methods import easyr1, lmm_r1, mmr1_math_v0, vision_r1
 from reference_impls.methods import visualthinker_r1_zero as visualthinker
@@ -186,6 +188,36 @@ def test_rules_for_final_answers():
     assert not same_answer("", "2")
 
 
+# --- supervision on the same questions -----------------------------------------------------------
+
+
+def test_rejection_sampling_keeps_the_first_right_answer_of_each_question(lab, monkeypatch):
+    """Of 40 questions the first two are right in the second try, another way in the third."""
+    answers = [final_answer(item.truth) for item in lab.items]
+    tries = [["no"] * 40]
+    tries += [[f"{word} <answer> {a} </answer>" for a in answers[:2]] + ["no"] * 38
+              for word in ("a", "b")]  # fmt: skip
+    left = iter(tries)
+    monkeypatch.setattr(lab, "answer", lambda temperature=1.0, policy=None: next(left))
+    rows = own_right_answers(lab, mmr1_math_v0.reward_accuracy, tries=3)
+    assert [row["item"] for row in rows] == lab.items[:2]
+    assert [text(row["chosen"]) for row in rows] == tries[1][:2]
+    assert lab.tally.rules == {"right in some try": 2, "never right": 38}
+    alone = answers_alone(lab.questions())
+    assert [text(row["chosen"]) for row in alone] == [f"<answer> {a} </answer>" for a in answers]
+
+
+@pytest.mark.parametrize("name", ["visualthinker_r1_zero", "mmr1_math_v0"])
+def test_a_row_of_supervision_is_another_stage(name):
+    script = load_script(name)
+    for row in ROWS:
+        cfg = script.method.config(**script.method.ablations[row])
+        (stage,) = script.under(cfg).method.stages
+        assert isinstance(stage, PairStage) and stage.reference == "none"
+    (stage,) = script.under(script.method.config()).method.stages
+    assert isinstance(stage, GroupStage)
+
+
 # --- EasyR1: what its settings change in GRPO ----------------------------------------------------
 
 
@@ -338,6 +370,8 @@ def test_vision_r1_lifts_the_cap_and_samples_less():
     method = vision_r1.METHOD
     taken = [stage for stage in method.stages if stage.takes_place(vision_r1.Config())]
     assert [stage.name for stage in taken] == ["cold-start", "suppressed", "relaxed"]
+    task = world_named(method.world).tasks[method.task]
+    assert taken[2].lab.max_new_tokens == task.max_new_tokens
     for preset in ("lab", "paper"):
         first, second = (getattr(stage, preset) for stage in taken[1:])
         assert first.max_new_tokens < second.max_new_tokens
