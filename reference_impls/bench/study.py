@@ -180,10 +180,18 @@ def _measured(experiment: Experiment, task: Task, policy: Policy) -> dict[str, A
 
 
 def _budget(run: Run) -> dict[str, int | None]:
-    """What the last stage of a run, all rounds together, is given to learn from."""
-    settings, rounds = run.settings(run.script.method.last), run.script.method.rounds_of(run.cfg)
-    steps = None if settings.steps is None else settings.steps * rounds
-    return {"scenes": settings.pairs * rounds, "steps": steps, "batch": settings.batch_size}
+    """What a run's policy is given to learn from, all rounds together: the scenes of the last
+    stage, and the steps of all stages of its kind."""
+    method, rounds = run.script.method, run.script.method.rounds_of(run.cfg)
+    settings = run.settings(method.last)
+    alike = [s for s in method.stages if type(s) is type(method.last) and s.takes_place(run.cfg)]
+    steps = [(run.settings(stage).steps, 1 if stage.once else rounds) for stage in alike]
+    whole = [own * times for own, times in steps if own is not None]
+    return {
+        "scenes": settings.pairs * rounds,
+        "steps": sum(whole) if len(whole) == len(steps) else None,
+        "batch": settings.batch_size,
+    }
 
 
 def _whole(found: Any) -> bool:

@@ -23,6 +23,7 @@ from reference_impls.bench.statistics import Difference, crossed_bootstrap, verd
 from reference_impls.core import provenance
 from reference_impls.core.method import ContractError, PairStage, load_script, script_names
 from reference_impls.core.settings import lab
+from reference_impls.core.stages import Run
 from reference_impls.core.train.checkpoints import write_json
 from tests.impls.jobs_for_tests import jobs, work
 
@@ -527,6 +528,17 @@ def test_a_study_that_was_done_does_nothing_again_and_one_row_more_does_that_row
     results = sorted(asked.folder.glob("*.json"))
     results[0].unlink()
     assert asked.run() == first and len(done) == count + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), [("dpo", 60), ("opa_dpo", 60), ("omnialign_v", 120), ("rlaif_v", 60)]
+)
+def test_a_budget_counts_the_steps_of_all_stages_and_rounds(name, steps, world, tmp_path):
+    script = load_script(name)
+    run = Run(
+        script, script.method.config(), "lab", {}, world, world.tasks["describe"], "", tmp_path
+    )
+    assert study._budget(run)["steps"] == steps
 
 
 def test_an_untuned_smoke_has_one_job_a_row(tiny_study):
