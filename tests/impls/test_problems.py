@@ -24,6 +24,7 @@ THINGS = (
 BARS = (Bar("red", 0, 2), Bar("yellow", 2, 5))
 SCENE = Scene(THINGS, BARS, noise=3)
 CHART = replace(SCENE, chart=True)
+SEEN = "a1 red circle 1 a2 blue cross 1 a3 nothing b1 red circle 2 b2 nothing b3 red triangle 1 ."
 TASKS = list(WORLD.tasks)
 
 
@@ -58,11 +59,11 @@ def test_what_is_new_stands_in_the_test_split_alone(split):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_no_scene_of_a_method_is_asked_something_new_and_half_of_the_tests_are(task):
+def test_no_scene_of_a_method_is_asked_something_new_and_many_of_the_tests_are(task):
     for split in ("pairs", "validation"):
         assert {i.kind for i in WORLD.tasks[task].items(WORLD.draw(split, 500))} == {tasks.SEEN}
     kinds = [item.kind for item in WORLD.tasks[task].items(WORLD.draw("test", 600))]
-    assert 0.35 < sum(kind != tasks.SEEN for kind in kinds) / len(kinds) < 0.6
+    assert 0.28 < sum(kind != tasks.SEEN for kind in kinds) / len(kinds) < 0.6
     causes = {"count": {"kind", "number"}, "diagram": {"combination"}}
     assert set(kinds) == {tasks.SEEN, *causes.get(task, scene.CAUSES)}
 
@@ -129,23 +130,16 @@ def test_an_altered_scene_differs_in_one_object_or_one_bar():
     ("problem", "where", "asked", "thought", "answer"),
     [
         (Problem("count", ("red circles",)), SCENE, "how many red circles are there ?",
-         "red circles : a1 1 a2 1 a3 1 b1 2 b2 2 b3 2 .", 2),
-        (Problem("count", ("red shapes",)), SCENE, "how many red shapes are there ?",
-         "red shapes : a1 1 a2 1 a3 1 b1 2 b2 2 b3 3 .", 3),
-        (Problem("count", ("crosses",)), SCENE, "how many crosses are there ?",
-         "crosses : a1 0 a2 1 a3 1 b1 1 b2 1 b3 1 .", 1),
+         f"{SEEN} red circles : 2 .", 2),
         (Problem("plus", ("red circles", "blue crosses")), SCENE,
          "how much is red circles plus blue crosses ?",
-         "red circles : a1 1 a2 1 a3 1 b1 2 b2 2 b3 2 . "
-         "blue crosses : a1 0 a2 1 a3 1 b1 1 b2 1 b3 1 . 2 + 1 = 3 .", 3),
+         f"{SEEN} red circles : 2 . blue crosses : 1 . 2 + 1 = 3 .", 3),
         (Problem("minus", ("red circles", "blue crosses")), SCENE,
          "how much is red circles minus blue crosses ?",
-         "red circles : a1 1 a2 1 a3 1 b1 2 b2 2 b3 2 . "
-         "blue crosses : a1 0 a2 1 a3 1 b1 1 b2 1 b3 1 . 2 - 1 = 1 .", 1),
+         f"{SEEN} red circles : 2 . blue crosses : 1 . 2 - 1 = 1 .", 1),
         (Problem("plus doubled", ("red circles", "blue crosses")), SCENE,
          "how much is red circles plus blue crosses , all doubled ?",
-         "red circles : a1 1 a2 1 a3 1 b1 2 b2 2 b3 2 . "
-         "blue crosses : a1 0 a2 1 a3 1 b1 1 b2 1 b3 1 . 2 + 1 = 3 . 3 + 3 = 6 .", 6),
+         f"{SEEN} red circles : 2 . blue crosses : 1 . 2 + 1 = 3 . 3 + 3 = 6 .", 6),
         (Problem("doubled", ("yellow bar",)), CHART, "how much is the yellow bar doubled ?",
          "yellow bar : 5 . 5 + 5 = 10 .", 10),
         (Problem("missing", ("red bar", "yellow bar"), 12), CHART,
@@ -175,8 +169,7 @@ def test_why_a_problem_is_new():
     things += [Thing("red", "circle", cell) for cell in (1, 2, 4, 5, 6)]
     where = Scene(tuple(things), (Bar("red", 0, 1), Bar("blue", 1, 3)))
     assert Problem("count", ("green crosses",)).cause(where) == "kind"
-    assert Problem("count", ("crosses",)).cause(where) == "kind"
-    assert Problem("count", ("circles",)).cause(where) == "number"
+    assert Problem("count", ("red circles",)).cause(where) == "number"
     chart = replace(where, chart=True)
     assert Problem("plus", ("red bar", "blue bar")).cause(chart) == "combination"  # 1 + 3
     assert Problem("plus", ("blue bar", "red bar")).cause(chart) == ""  # 3 + 1
@@ -192,11 +185,11 @@ def test_why_a_problem_is_new():
     ("answer", "number", "formed", "worked"),
     [
         ("<think> it is 3 . </think> <answer> 3 </answer>", 3, True, False),
-        ("<think> red circles : a1 1 . </think> <answer> 1 </answer>", 1, True, True),
+        ("<think> red circles : 1 . </think> <answer> 1 </answer>", 1, True, True),
         ("<think> </think> <answer> 3 </answer>", 3, False, False),
         ("<answer> 3 </answer>", 3, False, False),
         ("3", 3, False, False),
-        ("red circles : a1 1 a2 2 . 2", 2, False, True),
+        ("a1 red circle 1 . red circles : 2 . 2", 2, False, True),
         ("<think> it is 3 . </think> 4", 4, False, False),
         ("<think> it is 3 . </think> <answer> 3 4 </answer>", None, False, False),
         ("<think> 3 </think> <answer> 3 </answer> 5", 3, False, False),
@@ -226,7 +219,7 @@ def test_answers_are_read_by_their_number_and_judged_by_their_form(answer, numbe
 def test_a_long_answer_is_read_in_little_time():
     task = WORLD.tasks["arithmetic"]
     asked = task.items([SCENE])[0]
-    for piece in ("<think> ", "a1 1 ", ": ", "= ", "</answer>", "1", " . : ", "<answer> 1 "):
+    for piece in ("<think> ", "a1 red ", ": ", "= ", "</answer>", "1", " . : ", "<answer> 1 "):
         long = piece * (100_000 // len(piece))
         task.metrics([asked], [long])
         task.correct(asked, long)
@@ -284,21 +277,22 @@ def test_metrics_are_those_worked_by_hand():
     seen = protocol.Item(SCENE, (), "", tasks.SEEN, problem.subject)
     kind = protocol.Item(new, (), "", "kind", Problem("doubled", ("green crosses",)).subject)
     said = [
-        # a circle seen where none is, one not seen, a sum that does not follow; a right number
-        "<think> red circles : a1 1 a2 1 a3 2 b1 2 b2 2 b3 2 . blue crosses : a1 0 a2 1 a3 1 b1 1 "
-        "b2 1 b3 1 . 2 + 2 = 3 . </think> <answer> 3 </answer>",
+        # a circle too many, one too few, a wrong count, a wrong sum; a right number
+        "<think> a1 red circle 1 a2 blue cross 1 a3 red circle 2 b1 nothing b2 nothing b3 red "
+        "triangle 1 . red circles : 2 . blue crosses : 2 . 2 + 2 = 3 . </think> "
+        "<answer> 3 </answer>",
         "<answer> 3 </answer>",
         "<think> green crosses : 2 . 2 + 2 = 4 . </think> <answer> 4 </answer>",
         "<think> it is 2 . </think> <answer> 2 </answer>",
     ]
     judged = [segment.right for segment in task.judge(seen, said[0])]
-    assert judged == [True, True, False, False, True, True, *[True] * 6, False, True]
+    assert judged == [True, True, False, False, True, True, True, False, False, True]
     numbers = task.metrics([seen, seen, kind, kind], said)
     assert numbers["accuracy"] == 0.75 and numbers["accuracy_seen"] == 1.0
     assert numbers["accuracy_held_out"] == numbers["accuracy_new_kind"] == 0.5
     assert numbers["format"] == 0.75 and numbers["worked"] == 0.5
-    assert numbers["slips"] == 3 / 15
-    assert numbers["thought"] == (38 + 0 + 11 + 4) / 4
+    assert numbers["slips"] == 4 / 11
+    assert numbers["thought"] == (37 + 0 + 11 + 4) / 4
 
 
 # --- what a base is trained on ------------------------------------------------------------------
@@ -318,7 +312,7 @@ def test_no_lesson_holds_what_is_held_out():
                 assert f"{colour} {text.PLURAL[shape]}" not in words
             for a, sign, b in scene.NEW_COMBINATIONS:
                 assert f" {a} {sign} {b} " not in f" {words} ", words
-            assert not any(f"{place} 5" in words for place in scene.PLACES.values())
+            assert not any(f"{name} 5" in words for name in (*scene.SHAPES, *text.SINGULAR))
 
 
 def test_every_word_of_lessons_and_tasks_is_in_the_vocabulary():
@@ -374,7 +368,6 @@ def test_haste_reads_a_part_of_the_question():
     assert lessons.hasty(Problem("plus", ("red circles", "blue crosses")), SCENE) == 2
     assert lessons.hasty(Problem("count", ("blue crosses",)), SCENE) == 1
     assert lessons.hasty(Problem("count", ("red circles",)), SCENE) == 2  # circles of any colour
-    assert lessons.hasty(Problem("count", ("circles",)), SCENE) == 4  # shapes of any kind
 
 
 def test_the_world_is_imported_without_torch():

@@ -42,8 +42,8 @@ def test_of_sampled_answers_the_different_rewarded_ones_are_kept():
 
 
 def test_who_is_never_right_or_has_no_reward_cannot_learn_from_itself():
+    policy = Says(["5", "5"], ["", "5"])
     with pytest.raises(ValueError, match="none of 2 answers to 2 questions is rewarded"):
-        policy = Says(["5", "5"], ["", "5"])
         rewarded_answers(policy, ROWS, {"number": reward_number}, SETTINGS, 2)
     with pytest.raises(ValueError, match="needs a reward of strings"):
         rewarded_answers(Says(), ROWS, {}, SETTINGS, 1)
@@ -79,7 +79,7 @@ def test_a_baseline_is_a_scripts_name_or_a_row_of_its_own():
 def test_baselines_of_a_method_that_is_rewarded_learn_what_their_row_says(
     tiny_base, world, tmp_path, monkeypatch
 ):
-    """Each at the same questions; the policy is asked where its own answers are learnt, and once."""
+    """Each at the same questions; the policy is asked once, where its own answers are learnt."""
     script = load_script("grpo")
     method = dataclasses.replace(script.method, baselines=SUPERVISED)
     experiment = Experiment(

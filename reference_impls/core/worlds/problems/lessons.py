@@ -57,29 +57,30 @@ def pick(scene: Scene, operations: tuple[str, ...], rng: random.Random, cause: s
 
 
 def hasty(problem: Problem, scene: Scene) -> int:
-    """The number of who reads a part of the question: of two words of a count one, of a sum the
-    first term."""
+    """The number of who reads a part of the question: of a sum the first term, of a kind to be
+    counted its shape."""
     first = problem.terms[0]
     if problem.operation != "count":
         return text.value(scene, first)
-    words = first.split()
-    read = words[1] if len(words) == 2 and words[1] != text.ANY else text.ANY
-    return min(MOST, text.value(scene, read))
+    return min(MOST, text.value(scene, first.split()[1]))
 
 
 def slipped(problem: Problem, scene: Scene, rng: random.Random, told: bool) -> tuple[str, int]:
     """A worked thought with its slips, and the number that it comes to. No slip makes a new
     combination."""
     while True:
-        parts, values = [], []
+        values, missed, parts = [], set[int](), []
         for term in problem.terms:
             much = text.value(scene, term)
-            missed = int(much > 1 and rng.random() < SLIP)
-            parts.append(text.looked(scene, term, told=told, missed=missed))
-            values.append(much - missed)
+            slips = int(much > 1 and rng.random() < SLIP)
+            missed |= {thing.cell for thing in text.matching(scene, term)[-slips:] if slips}
+            values.append(much - slips)
+            parts.append(f"{term} : {values[-1]} .")
         steps = problem.equations(values, lambda: rng.choice((-1, 1)) if rng.random() < SLIP else 0)
         if not any(step[:3] in NEW_COMBINATIONS for step in steps):
             break
+    if not told and not scene.chart:
+        parts.insert(0, text.seen(scene, missed))
     return " ".join([*parts, *text.computed(steps)]), steps[-1][-1] if steps else values[0]
 
 
@@ -128,10 +129,9 @@ def place(scene: Scene, cell: int) -> Lesson:
     return Lesson.of(f"what is at {PLACES[cell]} ?", here.get(cell, "nothing"))
 
 
-def listing(scene: Scene, rng: random.Random) -> Lesson:
-    """Objects counted place by place, as in a thought."""
-    problem = pick(scene, ("count",), rng)
-    return Lesson.of(f"where are {problem.terms[0]} ?", text.looked(scene, problem.terms[0]))
+def everything(scene: Scene) -> Lesson:
+    """What stands at every place, as a thought says it."""
+    return Lesson.of("what is there ?", text.seen(scene))
 
 
 def height(scene: Scene, rng: random.Random) -> Lesson:
@@ -160,8 +160,8 @@ def page(rng: random.Random, progress: float, kept: float) -> Page:
         lessons = [height(shown, rng) for _ in range(2)]
     else:
         shown, operations = scene, PICTURE
-        lessons = [place(shown, cell) for cell in (CELLS if looking else rng.sample(CELLS, 3))]
-        lessons += [] if looking else [listing(shown, rng) for _ in range(2)]
+        lessons = [place(shown, cell) for cell in (CELLS if looking else rng.sample(CELLS, 2))]
+        lessons.append(everything(shown))
     if not looking:
         lessons.append(bare_sum(rng))
         for _ in range(5):

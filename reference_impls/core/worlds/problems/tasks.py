@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from reference_impls.core.worlds.problems import lessons, text
-from reference_impls.core.worlds.problems.scene import CAUSES, Scene
+from reference_impls.core.worlds.problems.scene import CAUSES, PLACES, Scene
 from reference_impls.core.worlds.problems.text import Problem
 from reference_impls.core.worlds.protocol import Item, Segment, ask
 
@@ -78,28 +78,24 @@ class Solve:
         return float(text.number(answer) == Problem.of(item.subject).answer(item.scene))
 
     def judge(self, item: SceneItem, answer: str, sight: float = 0.0) -> list[Segment]:
-        """Every number and result of the thought, and the number that is given.
+        """Every place, number and result of the thought, and the number that is given.
 
-        At a place the number is right where it has grown by what stands there; a result is right
-        where it follows from its own line, whatever that began with.
+        A place is right where it has what stands there, whatever its number; a result where it
+        follows from its own line, whatever that began with.
         """
         problem = Problem.of(item.subject)
+        here = {PLACES[thing.cell]: thing.name.split() for thing in item.scene.things}
         words, found = answer.split(), []
-        term, before = "", 0
         for place, word in enumerate(words):
-            following = words[place + 1] if place + 1 < len(words) else ""
-            number = int(following) if following in text.NUMBERS else -1
-            if word == ":":
+            if word == ":" and place + 1 < len(words):
                 said = words[max(0, place - 2) : place]
-                term, before = next((t for t in problem.terms if _ends(said, t)), ""), 0
-                if following and following not in text.AT:
-                    right = term != "" and number == text.value(item.scene, term)
-                    found.append(Segment(place + 1, place + 2, right))
-            elif word in text.AT:
-                there = [text.AT[word] == t.cell for t in text.matching(item.scene, term)]
-                stop = min(place + 2, len(words))
-                found.append(Segment(place, stop, number == before + sum(there)))
-                before = max(number, 0)
+                term = next((t for t in problem.terms if said == t.split()), "")
+                right = term != "" and words[place + 1] == str(text.value(item.scene, term))
+                found.append(Segment(place + 1, place + 2, right))
+            elif word in PLACES.values():
+                stop = min(place + (3 if word in here else 2), len(words))
+                right = words[place + 1 : stop] == here.get(word, ["nothing"])
+                found.append(Segment(place, stop, right))
             elif word == "=" and place >= 3:
                 line = words[place - 3 : place + 2]
                 found.append(Segment(place - 3, place + 2, _follows(line)))
@@ -165,12 +161,6 @@ class Solve:
         }
 
 
-def _ends(words: Sequence[str], term: str) -> bool:
-    """Do the words end with a term?"""
-    wanted = term.split()
-    return list(words[-len(wanted) :]) == wanted
-
-
 def _follows(line: Sequence[str]) -> bool:
     """Is `a + b = c` true?"""
     if len(line) != 5 or not all(line[n] in text.NUMBERS for n in (0, 2, 4)):
@@ -188,7 +178,7 @@ def _number_at(words: Sequence[str]) -> int | None:
     return numbers[-1] if numbers else None
 
 
-COUNT = Solve("count", "count objects: of a kind, a shape or a colour", ("count",))
+COUNT = Solve("count", "count the objects of a kind", ("count",))
 ARITHMETIC = Solve(
     "arithmetic", "count two kinds of objects and compute with the counts", lessons.PICTURE[1:]
 )

@@ -3,16 +3,17 @@
 A right answer lists what is seen and then computes:
 
     how much is red circles plus blue crosses ?
-    <think> red circles : a1 1 a2 1 a3 1 b1 1 b2 1 b3 2 . blue crosses : a1 0 a2 1 a3 1 b1 1 b2 1
-    b3 1 . 2 + 1 = 3 . </think> <answer> 3 </answer>
+    <think> a1 red circle 1 a2 blue cross 1 a3 nothing b1 nothing b2 red circle 2 b3 nothing .
+    red circles : 2 . blue crosses : 1 . 2 + 1 = 3 . </think> <answer> 3 </answer>
 
-It goes through all places and counts as it goes, so that each number takes one look. A chart's
-bars, and what was told in words, are named with their number.
+It goes through all places and numbers the objects of each kind as it finds them. What a chart
+shows, and what was told in words, is named with its number at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -30,7 +31,6 @@ from reference_impls.core.worlds.problems.scene import (
 
 PLURAL = {"circle": "circles", "triangle": "triangles", "cross": "crosses"}
 SINGULAR = {many: one for one, many in PLURAL.items()}
-AT = {name: cell for cell, name in PLACES.items()}
 ANY = "shapes"
 THINK, THOUGHT, ANSWER, ANSWERED = TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 NUMBERS = tuple(str(number) for number in range(21))
@@ -52,7 +52,7 @@ OPERATIONS = ("plus", "minus", "doubled", "plus doubled", "missing")
 class Problem:
     """What is asked: an operation of `OPERATIONS`, or `count`, on one or two terms.
 
-    A term is `red circles`, `circles`, `red shapes` or `red bar`. total: of a `missing` bar.
+    A term is `red circles` or `red bar`. total: of a `missing` bar.
     """
 
     operation: str
@@ -166,19 +166,12 @@ def described(scene: Scene) -> str:
 
 
 def problems(scene: Scene, operations: Sequence[str]) -> list[Problem]:
-    """What can be asked about a scene with these operations; no result is below 0.
-
-    Counts are of kinds, of shapes, of colours, and of one kind that is not there.
-    """
+    """What can be asked about a scene with these operations; no result is below 0."""
     terms = [f"{bar.colour} bar" for bar in scene.bars] if scene.chart else [
         term_of(kind) for kind in scene.kinds]  # fmt: skip
     found: list[Problem] = []
     for operation in operations:
-        if operation == "count":
-            shapes = dict.fromkeys(PLURAL[thing.shape] for thing in scene.things)
-            colours = dict.fromkeys(f"{thing.colour} {ANY}" for thing in scene.things)
-            found += [Problem("count", (term,)) for term in (*terms, *shapes, *colours)]
-        elif operation == "doubled":
+        if operation in ("count", "doubled"):
             found += [Problem(operation, (term,)) for term in terms]
         else:
             for one in terms:
@@ -194,15 +187,16 @@ def problems(scene: Scene, operations: Sequence[str]) -> list[Problem]:
 # --- answers ----------------------------------------------------------------------------------
 
 
-def looked(scene: Scene, term: str, *, told: bool = False, missed: int = 0) -> str:
-    """What a thought says of a term: at each place how many there are up to it, without the last
-    `missed` of them; or the number alone."""
-    much = value(scene, term) - missed
-    if told or term.endswith(" bar"):
-        return f"{term} : {much} ."
-    cells = [thing.cell for thing in matching(scene, term)][:much]
-    upto = (f"{name} {sum(cell <= place for cell in cells)}" for place, name in PLACES.items())
-    return f"{term} : {' '.join(upto)} ."
+def seen(scene: Scene, missed: Container[int] = ()) -> str:
+    """What stands at each place, the objects of a kind numbered; nothing in the cells `missed`."""
+    parts = []
+    found: Counter[str] = Counter()
+    here = {thing.cell: thing.name for thing in scene.things if thing.cell not in missed}
+    for cell, place in PLACES.items():
+        name = here.get(cell, "")
+        found[name] += 1
+        parts.append(f"{place} {name} {found[name]}" if name else f"{place} nothing")
+    return f"{' '.join(parts)} ."
 
 
 def computed(equations: Iterable[tuple[int, str, int, int]]) -> list[str]:
@@ -212,8 +206,10 @@ def computed(equations: Iterable[tuple[int, str, int, int]]) -> list[str]:
 
 def thought(problem: Problem, scene: Scene, *, told: bool = False) -> str:
     """The whole thought of a right answer."""
-    parts = [looked(scene, term, told=told) for term in problem.terms]
-    return " ".join([*parts, *computed(problem.equations(problem.values(scene)))])
+    values = problem.values(scene)
+    parts = [] if told or scene.chart else [seen(scene)]
+    parts += [f"{term} : {much} ." for term, much in zip(problem.terms, values, strict=True)]
+    return " ".join([*parts, *computed(problem.equations(values))])
 
 
 def tagged(thinking: str, number: int) -> str:
