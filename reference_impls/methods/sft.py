@@ -47,7 +47,7 @@ PAPER = TrainSettings(
 class Config(SftConfig):
     """What is learnt beside a method that is rewarded; alone and beside pairs nothing changes."""
 
-    target: Literal["worked", "answer", "sampled"] = "worked"
+    target: Literal["worked", "answer", "sampled"] = "worked"  # ours: what supervision can have
     tries: int = 8  # ours: as many answers to a question as a group of GRPO's has in the lab
 
 

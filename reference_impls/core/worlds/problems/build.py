@@ -20,7 +20,7 @@ from reference_impls.core.worlds.problems import WORLD, lessons, scene, tasks, t
 HELD_OUT_SCENES = 512
 TRIES = 8
 SIZE = base.Size(image=scene.SIZE, patch=scene.PATCH, positions=256)
-RECIPE = base.Recipe(steps=1250)
+RECIPE = base.Recipe(steps=1000)
 
 
 def first_use(level: str) -> FirstUse:
