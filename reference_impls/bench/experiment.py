@@ -22,7 +22,6 @@ from reference_impls.core.method import (
     Row,
     SamplingStage,
     Script,
-    Stage,
     load_script,
 )
 from reference_impls.core.model.policy import Policy
@@ -67,7 +66,6 @@ class Experiment:
     scenes: int = measure.SCENES
     workshop: Workshop = field(default_factory=Workshop)
     trained: Mapping[str, TrainedHead] = field(default_factory=dict)
-    imitated: dict[tuple[str, int], Sequence[Row]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.script = self.script.under(self.cfg)
@@ -200,11 +198,10 @@ class Experiment:
         config: Mapping[str, Any] | None = None,
     ) -> Run:
         """The run of a baseline on the method's rows."""
-        baseline = self.script.method.baseline(name)
-        script = self._fitted(load_script(baseline.script))
-        cfg = replace(script.method.config(), **{**baseline.config, **dict(config or {})})
+        script = self._fitted(load_script(name))
+        cfg = replace(script.method.config(), **dict(config or {}))
         folder = self.output / "baselines" / name
-        run = self.run_of(script, cfg, folder, self._rows_for(script, cfg, rows))
+        run = self.run_of(script, cfg, folder, self._rows_for(script, rows))
         run.trained = dict(self.trained)
         run.changes = {**run.changes, **dict(changes or {})}
         return run
@@ -296,38 +293,25 @@ class Experiment:
             }
         return found
 
-    def _rows_for(self, script: Script, cfg: Any, rows: Sequence[Row]) -> Sequence[Row]:
-        """The method's rows; beside sampled answers a baseline of pairs has what it imitates. In
-        the lab a baseline of pairs is given the columns of its own views alone, so that methods
-        with the same pairs share its numbers whatever else their rows hold."""
+    def _rows_for(self, script: Script, rows: Sequence[Row]) -> Sequence[Row]:
+        """The method's rows; worked answers for a baseline of pairs beside groups. In the lab a
+        baseline of pairs is given the columns of its own views alone, so that methods with the same
+        pairs share its numbers whatever else their rows hold."""
         stage, own = self.script.method.last, script.method.last
         if isinstance(stage, SamplingStage) and not isinstance(own, SamplingStage):
-            rows = self._imitated(own, cfg, rows)
+            asked = rows
+
+            def worked(number: int) -> Row:
+                row = asked[number]
+                return {**row, "chosen": said(str(row.get("worked", row.get("answer"))))}
+
+            lazy = LazyRows(len(asked), worked)
+            rows = list(lazy) if isinstance(asked, list) else lazy
         if self.rows is not None or not isinstance(own, PairStage):
             return rows
         views = own.views_of(script.method.config())
         columns = {"item", *(column for view in views for column in view.columns)}
         return [{name: row[name] for name in row if name in columns} for row in rows]
-
-    def _imitated(self, own: Stage, cfg: Any, asked: Sequence[Row]) -> Sequence[Row]:
-        """Rows with the answers that a baseline learns: its own choice, made once for its config;
-        the worked answers of a stage that makes none."""
-        if isinstance(own, PairStage) and own.imitates is not None:
-            stage, key = self.script.method.last, (repr(cfg), id(asked))
-            assert isinstance(stage, SamplingStage)
-            if key not in self.imitated:
-                run, rewards = self.method_run(), stage.rewards_of(self.cfg)
-                self.imitated[key] = own.imitates(
-                    lambda: self.policy_of_base(run), asked, rewards, run.settings(stage), cfg
-                )
-            return self.imitated[key]
-
-        def worked(number: int) -> Row:
-            row = asked[number]
-            return {**row, "chosen": said(str(row.get("worked", row.get("answer"))))}
-
-        lazy = LazyRows(len(asked), worked)
-        return list(lazy) if isinstance(asked, list) else lazy
 
     def run(self) -> dict[str, Any]:
         """Train and evaluate; the result in the form of the command line's contract."""
@@ -358,7 +342,7 @@ class Experiment:
         if self.real_model:
             del policy
             free()
-        for name in method.baseline_names if self.baselines else ():
+        for name in method.baselines if self.baselines else ():
             table[name] = self.baseline(name, run.last_rows, held_out)
         table[method.record] = own
         return {

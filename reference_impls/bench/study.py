@@ -104,7 +104,7 @@ def work(task: Task) -> dict[str, Any]:
     script = load_script(task.method)
     method = script.method
     where = world(method.world).under({**method.condition, **dict(task.levels)})
-    own = task.row not in ("base", *method.baseline_names)
+    own = task.row not in ("base", *method.baselines)
     changes = method.ablations.get(task.row, {}) if own else {}
     config = {**changes, **(dict(task.config) if own else {})}
     with tempfile.TemporaryDirectory() as folder:
@@ -245,7 +245,7 @@ class Study:
         """All rows of the table, the base first."""
         method = self.script.method
         ablations = method.ablations if self.plan.ablations else ()
-        return ["base", *method.baseline_names, method.record, *ablations]
+        return ["base", *method.baselines, method.record, *ablations]
 
     def job(self, task: Task) -> Job:
         """The job of a task; its name holds the code that trains and measures it."""
@@ -277,10 +277,7 @@ class Study:
         return beta
 
     def _script_of(self, row: str) -> Script:
-        method = self.script.method
-        if row not in method.baseline_names:
-            return self.script
-        return load_script(method.baseline(row).script)
+        return load_script(row) if row in self.script.method.baselines else self.script
 
     def grid(self, row: str) -> list[protocol.Point]:
         """The points that a row is tuned over."""
@@ -397,7 +394,7 @@ class Study:
         tasks = self._report(self.rows, tuned, plan.reporting)
         for rows, levels in self._other_levels().values():
             tasks += self._report(rows, tuned, plan.reporting, levels)
-        tasks.sort(key=lambda task: task.row in method.baseline_names)
+        tasks.sort(key=lambda task: task.row in method.baselines)
         tasks += [
             self._task(row, plan.reporting[0], "test", 8, 1, TRIAL)
             for row in method.ablations

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from reference_impls.core.lab import Lab
-    from reference_impls.core.model.policy import Policy
     from reference_impls.core.objective.ppo import KlControl
     from reference_impls.core.scores import PairBatch
 
@@ -63,10 +62,6 @@ TokenColumns = Callable[
 Negatives = Callable[[Any, "ViewInputs", Config], Mapping[str, "Tensor"]]
 Reward = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
 """(completions, answers) -> one reward per completion. Pure; named `reward_*`."""
-Imitates = Callable[
-    [Callable[[], "Policy"], Sequence[Row], Mapping[str, Reward], TrainSettings, Config],
-    Sequence[Row],
-]
 Score = Callable[["Lab", Sequence[Row], Config], Sequence[float]]
 """(lab, rows with `response`, cfg) -> one number per row. `lab.trained` has the trained heads."""
 
@@ -228,9 +223,6 @@ class PairStage(Stage):
       view that has it, or `extra["<view>_<name>"]` where several have.
     negatives: `(model, inputs, cfg)` -> view -> pixel values that take the place of its own, made
       anew at every step: images that need the policy, or more than eight bits.
-    imitates: `(policy, rows, rewards, settings, cfg)` -> rows with `chosen`: what the stage learns
-      as a baseline of a method that is rewarded, out of that method's rows, rewards and settings;
-      the worked answers, where it is None. `policy()` loads the policy before any training.
     couples_rows: the loss of a row depends on others of its batch (a mean over the batch, a
       state). Then the whole batch of an optimizer step is scored before any gradient is taken, so
       that neither accumulation nor the number of processes changes the loss.
@@ -241,7 +233,6 @@ class PairStage(Stage):
     prepare: Prepare | None = None
     tokens: TokenColumns | None = None
     negatives: Negatives | None = None
-    imitates: Imitates | None = None
     couples_rows: bool = False
 
     trainer: ClassVar[Trainer] = "pairs"
@@ -260,7 +251,6 @@ class PairStage(Stage):
         _takes("prepare", self.prepare, 3)
         _takes("tokens", self.tokens, 3)
         _takes("negatives", self.negatives, 3)
-        _takes("imitates", self.imitates, 5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -484,29 +474,8 @@ class Expectation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """A row of the table that another script trains, under a config that is not its default."""
-
-    name: str
-    script: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-
-
-SUPERVISED = (
-    Baseline(name="sft", script="sft"),
-    Baseline(name="sft-answers", script="sft", config={"target": "answer"}),
-    Baseline(name="rejection-sampling", script="sft", config={"target": "sampled"}),
-)
-"""Supervision at the prompts of a method that is rewarded: worked answers, final answers alone, and
-the policy's own answers that are rewarded in full."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Method:
-    """Everything that a script is, for the lab, the bench, the tests and the site.
-
-    baselines: names of scripts, or `Baseline`s of other names.
-    """
+    """Everything that a script is, for the lab, the bench, the tests and the site."""
 
     record: str
     config: type[Config]
@@ -515,7 +484,7 @@ class Method:
     task: str = ""
     condition: Mapping[str, str] = field(default_factory=dict)
     rounds: int | Callable[[Config], int] = 1
-    baselines: tuple[str | Baseline, ...] = ("sft", "dpo")
+    baselines: tuple[str, ...] = ("sft", "dpo")
     ablations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     expectations: tuple[Expectation, ...] = ()
 
@@ -548,7 +517,7 @@ class Method:
                     stage.check(config)
                 except ContractError as error:
                     raise ContractError(f"{self.record}, stage '{stage.name}': {error}") from None
-        rows = {"base", self.record, *self.baseline_names, *self.ablations}
+        rows = {"base", self.record, *self.baselines, *self.ablations}
         for expectation in self.expectations:
             if expectation.levels and len(self.condition) != 1:
                 raise ContractError(
@@ -562,23 +531,6 @@ class Method:
                         f"{self.record}: expectation '{expectation.id}': "
                         + _unknown("row", row, rows)
                     )
-
-    @property
-    def baseline_names(self) -> tuple[str, ...]:
-        """The baselines' rows in the table."""
-        return tuple(self._named)
-
-    def baseline(self, name: str) -> Baseline:
-        """The baseline of that name; one that the method does not list is a script's name."""
-        return self._named.get(name) or Baseline(name=name, script=name)
-
-    @property
-    def _named(self) -> dict[str, Baseline]:
-        every = (
-            each if isinstance(each, Baseline) else Baseline(name=each, script=each)
-            for each in self.baselines
-        )
-        return {each.name: each for each in every}
 
     @property
     def last(self) -> Stage:
