@@ -30,9 +30,12 @@ from reference_impls.core.method import (
     PpoStage,
     load_script,
 )
+from reference_impls.core.model import base
+from reference_impls.core.model.load import load
 from reference_impls.core.objective.groups import GrpoConfig, grpo, minus_kl_to_go
-from reference_impls.core.stages import Run, stage_rows
+from reference_impls.core.stages import Run, run_stages, stage_rows
 from reference_impls.core.supervision import ROWS, answers_alone, own_right_answers
+from reference_impls.core.worlds.problems import text as problems
 from reference_impls.core.worlds.protocol import world as world_named
 from reference_impls.methods import easyr1, lmm_r1, mmr1_math_v0, vision_r1
 from reference_impls.methods import visualthinker_r1_zero as visualthinker
@@ -526,6 +529,52 @@ def test_stages_ask_tasks_of_their_world(name):
     method = load_script(name).method
     tasks = world_named(method.world).tasks
     assert {method.task, *(stage.task for stage in method.stages)} - {""} <= set(tasks)
+
+
+# --- all of it -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """A base of the problems world that has learnt nothing."""
+    torch.manual_seed(0)
+    model, processor = base.build(problems.WORDS, base.Size(image=64, patch=8, hidden=32))
+    folder = tmp_path_factory.mktemp("problems")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("easyr1", {}),
+        ("visualthinker_r1_zero", {}),
+        ("mmr1_math_v0", {"tries": 1}),
+        ("mmr1_math_v0", {"learn_by": "answers"}),
+        ("vision_r1", {}),
+        ("lmm_r1", {}),
+        ("lmm_r1", {"variant": "code"}),
+        ("lmm_r1", {"variant": "survey"}),
+    ],
+)
+def test_every_stage_trains_one_after_another(name, changes, untrained, tmp_path):
+    """Two steps of each stage, each from the checkpoint of the one before."""
+    script = load_script(name)
+    cfg = script.method.config(**changes)
+    world = world_named(script.method.world).under(script.method.condition)
+    small = {"pairs": 8, "steps": 2, "batch_size": 4, "max_new_tokens": 6, "seed": 1}
+    run = Run(
+        script.under(cfg), cfg, "lab", small, world, world.tasks[script.method.task], untrained,
+        tmp_path,
+    )  # fmt: skip
+    policy = run_stages(run)
+    names = [stage.name for stage in run.script.method.stages]
+    assert list(run.tallies) == names and run.last_rows
+    saved = load(str(tmp_path / names[-1] / "model"))[0].state_dict()
+    after = policy.model.state_dict()
+    assert all(torch.isfinite(each).all() for each in after.values())
+    assert all(torch.equal(saved[each], after[each]) for each in saved)
 
 
 @pytest.mark.parametrize("name", FAMILY)
