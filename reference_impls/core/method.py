@@ -305,7 +305,8 @@ class PpoStage(Stage):
     rewards: name -> reward function, `(completions, answers) -> rewards`, as in a GroupStage.
     scores: name -> `(lab, rows, cfg) -> rewards`, for what no function of two strings can say, such
       as a reward model that an earlier HeadStage trained (`lab.trained`). Rows have `response`, the
-      text of the answer, and `finished`, whether it ended before it was cut off.
+      text of the answer, `tokens`, how many it has, its ending included, and `finished`, whether it
+      ended before it was cut off.
     combine: `(name -> (B,), cfg)` -> (B,); the sum of all where it is None.
     shape: `((B,) rewards, logps, ref_logps, mask, cfg, coefficient)` -> (B, T) rewards per token;
       where it is None the KL to the reference is taken off at each token, and the reward is given

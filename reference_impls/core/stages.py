@@ -315,10 +315,15 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
 
 
 def truth_of(run: Run, task: Task[Any], rows: Sequence[Row]) -> Callable[[Row, str], float] | None:
-    """How good an answer to a row truly is; None of a real dataset, whose truth nobody knows."""
-    if run.rows is not None and "item" not in rows[0]:
+    """How good an answer to a row truly is; nan of a row about something else, which has no `item`.
+    None of a real dataset, whose truth nobody knows."""
+    if run.rows is not None and not any("item" in row for row in rows[:64]):
         return None
-    return lambda row, answer: task.score(row["item"], answer)
+
+    def score(row: Row, answer: str) -> float:
+        return task.score(row["item"], answer) if "item" in row else math.nan
+
+    return score
 
 
 def _save(folder: Path, save: Callable[[Path], Any], processor: Any) -> None:

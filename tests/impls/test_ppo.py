@@ -18,7 +18,10 @@ from tests.impls import cartpole
 from tests.impls.stages_for_tests import SETTINGS, Config, fixed_answers, ppo_loss, ppo_stage
 from tests.impls.test_training import of_processes, prompts, rows, same, weights  # noqa: F401 - fixtures
 
-YARDSTICK = (0.0, 0.0, 0.0)
+YARDSTICK = (500.0, 492.35, 500.0)
+"""Mean return of the last 20 episodes of training on CartPole-v1 after 40,000 steps, at most 500:
+stable-baselines3 2.9.2, `PPO("MlpPolicy", env, seed=seed).learn(40_000)` with its defaults, at
+seeds 1, 2 and 3. The functions here gave 495.9 at seed 1."""
 
 
 def trained(base, output, asked, of=None, resume=False, heads=None, truth=None, **changes):
@@ -326,9 +329,5 @@ def test_a_loss_without_values_says_so():
 
 @pytest.mark.slow
 def test_the_same_functions_solve_cartpole():
-    """CartPole-v1 after 40,000 steps, mean return of the last 20 episodes of training, at most 500.
-
-    The yardstick: stable-baselines3 2.9.2, `PPO("MlpPolicy", env, seed=seed).learn(40_000)` with
-    its defaults, gave YARDSTICK at seeds 1, 2 and 3.
-    """
+    """Where a well-kept library is after as many steps, there these functions are, too."""
     assert cartpole.trained(1, 40_000) > 0.8 * min(YARDSTICK)

@@ -38,6 +38,39 @@ def test_a_flat_line_is_drawn():
     assert "polyline" in curves.chart(flat)
 
 
+def both(rewards, truths):
+    def of(metric, values):
+        return {"metric": metric, "lines": [{"row": "ppo", "rate": 0.1, "values": values}]}
+
+    return [of("reward", rewards), of("true_score", truths)]
+
+
+def test_reward_and_truth_are_two_lines_of_one_chart():
+    """Each on its own scale: a reward that rises to 9 and a truth that falls to 0.4 cross."""
+    (text,) = curves.beside_the_truth(both([1.0, 5.0, 9.0], [0.8, 0.6, 0.4]))
+    reward, true = re.findall(r'points="([^"]*)"', text)
+    heights = [[float(p.split(",")[1]) for p in line.split()] for line in (reward, true)]
+    bottom = curves.HEIGHT - curves.BOTTOM
+    assert heights[0][0] == heights[1][-1] == pytest.approx(bottom)
+    assert heights[0][-1] == heights[1][0] == pytest.approx(curves.TOP)
+    assert "<td>1</td><td>1</td><td>0.8</td>" in text and "\n" not in text
+    assert curves.beside_the_truth(both([1.0], [0.5])[:1]) == []
+
+
+def test_a_page_draws_them_once(result):
+    text = lab.report({**result, "curves": both([1.0, 2.0], [0.5, 0.4])})
+    assert text.count("<polyline") == 2 and "Reward (left scale)" in text
+    assert (
+        lab.report({**result, "curves": both([1.0, 2.0], [0.5, 0.4])[:1]}).count("<polyline") == 1
+    )
+
+
+def test_best_of_n_is_told_with_the_data_step():
+    curve = {"n": [1, 4], "reward": [0.1, 0.9], "true_score": [0.8, 0.7]}
+    told = lab._data_step("train", {"pairs": 0, "rules": {}, "selection": {"judge": curve}})
+    assert "best of 1, 4 by judge: reward 0.1, 0.9; true score 0.8, 0.7" in told
+
+
 def test_results_without_curves_have_no_section(result):
     assert "Learning curves" not in lab.report({**result, "curves": []})
     assert "### Learning curves" in lab.report({**result, "curves": [DATA]})

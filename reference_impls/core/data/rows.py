@@ -154,7 +154,8 @@ class Tally:
 
     `better` counts pairs in which the chosen answer is truly better (by the task's score), `equal`
     those of one score. `words` and `parsed` are sums over both sides: how far chosen and rejected
-    differ in length and in grammar.
+    differ in length and in grammar. `selection`: by a reward, what the best of `n` answers is worth
+    to it (`reward`) and in truth (`true_score`).
     """
 
     rules: dict[str, int] = field(default_factory=dict)
@@ -168,6 +169,7 @@ class Tally:
     judged: int = 0
     annotators: dict[str, Agreement] = field(default_factory=dict)
     sources: dict[str, list[float]] = field(default_factory=dict)
+    selection: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def agreement(self, annotator: str) -> Agreement:
         """How often an annotator agreed with the truth so far."""
@@ -233,6 +235,8 @@ class Tally:
                 for name, scores in self.sources.items()
                 if scores
             }
+        if self.selection:
+            made["selection"] = dict(self.selection)
         return made
 
     def lines(self) -> list[str]:
@@ -255,4 +259,10 @@ class Tally:
                 found.append(f"{name} agrees with the truth: {agreement.line()}")
         for name, score in made.get("source_score", {}).items():
             found.append(f"answers of {name}: true score {score:.2f}")
+        for name, curve in self.selection.items():
+            counts, rewards, scores = (
+                ", ".join(f"{value:.3g}" for value in curve[what])
+                for what in ("n", "reward", "true_score")
+            )
+            found.append(f"best of {counts} by {name}: reward {rewards}; true score {scores}")
         return found

@@ -222,6 +222,7 @@ class PpoTrainer(SamplingTrainer):
         ):
             # The ending is a token of an answer, and a cut one was written without it.
             row["finished"] = len(answer.ids) <= self.settings.max_new_tokens
+            row["tokens"] = len(answer.ids)
         own: dict[str, list[Tensor]] = {
             "mask": [each.masks[VIEW.name].float() for each in passes],
             "logps": [each[0] for each in scored],

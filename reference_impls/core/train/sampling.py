@@ -23,7 +23,7 @@ MOST_ROWS = 1 << 16
 VIEW = View("answer", response="answer_sampled")
 """How a sampled answer is scored: the prompt's own columns, the answer in a column of its own."""
 Truth = Callable[[Row, str], float]
-"""(row, answer) -> how good the answer truly is, where the world knows it: for the log alone."""
+"""(row, answer) -> how good the answer truly is, nan where nobody knows: for the log alone."""
 
 
 class Repeated(torch.utils.data.Sampler[int]):
@@ -197,7 +197,8 @@ class SamplingTrainer(common.Checkpoints):
     def _note_truth(self, scores: Tensor | None) -> None:
         if scores is not None:
             whole = common.everyones(self.accelerator, scores)
-            self._metrics["true_score"] = whole.mean().item()
+            if not whole.isnan().all():
+                self._metrics["true_score"] = whole.nanmean().item()
 
     def _note_policy(
         self,

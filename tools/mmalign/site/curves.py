@@ -50,6 +50,55 @@ def chart(data: Json) -> str:
     )
 
 
+PROXY, TRUE = "reward", "true_score"
+"""What was trained for, and how good the same answers truly were."""
+
+
+def beside_the_truth(data: Sequence[Json]) -> list[str]:
+    """A chart for each row that logs both a reward and the true score: two lines, each on a scale
+    of its own. A reward that rises while the truth falls is one that is hacked."""
+    by_metric = {each["metric"]: {line["row"]: line for line in each["lines"]} for each in data}
+    rewards, truths = by_metric.get(PROXY, {}), by_metric.get(TRUE, {})
+    return [_two(rewards[row], truths[row]) for row in rewards if row in truths]
+
+
+def _two(reward: Json, true: Json) -> str:
+    longest = max(len(reward["values"]), len(true["values"]))
+    edge = WIDTH - RIGHT
+    inner = f'<path class="rule" d="M{LEFT} {HEIGHT - BOTTOM}H{edge}"/>'
+    for number, (line, name) in enumerate(((reward, "reward"), (true, "true score"))):
+        low, high = min(line["values"]), max(line["values"])
+        span = (high - low) or 1.0
+        steps = max(longest - 1, 1)
+        places = [
+            (
+                LEFT + (edge - LEFT) * step / steps,
+                TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / span,
+            )
+            for step, value in enumerate(line["values"])
+        ]
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        inner += f'<polyline class="line l{number}" points="{points}"/>'
+        at, anchor = (LEFT - 6, "end") if not number else (edge + 6, "start")
+        more = f' text-anchor="{anchor}" class="l{number}"'
+        inner += charts.text(at, TOP + 4, f"{high:.3g}", more)
+        inner += charts.text(at, HEIGHT - BOTTOM + 4, f"{low:.3g}", more)
+        middle = TOP + (HEIGHT - TOP - BOTTOM) * (0.4 + 0.15 * number)
+        inner += charts.text(edge + 6, middle, name, f' class="l{number}"')
+    for step in (1, longest):
+        x = LEFT + (edge - LEFT) * (step - 1) / max(longest - 1, 1)
+        inner += charts.text(x, HEIGHT - 8, f"step {step}", ' text-anchor="middle"')
+    label = f"reward (left scale) and true score (right scale) of {reward['row']} at each step"
+    picture = charts.figure(
+        "curves", charts.svg((0, 0, WIDTH, HEIGHT), label, inner), f"Chart: {label}"
+    )
+    both = {"lines": [{**reward, "row": "reward"}, {**true, "row": "true score"}]}
+    return (
+        f"<div><p>Reward (left scale) and true score (right scale) of {escape(reward['row'])}, "
+        f"mean over the seeds:</p>{picture}{_numbers(both)}</div>"
+    )
+
+
 def _apart(ends: Sequence[float], gap: float = 13) -> list[float]:
     """Heights of the names of lines, pushed down where they would touch."""
     placed: dict[int, float] = {}

@@ -186,6 +186,12 @@ def _data_step(name: str, tally: Json) -> str:
             f"{tally['rejected_words']:.1f} words; {tally['chosen_parsed']:.0%} and "
             f"{tally['rejected_parsed']:.0%} in form"
         )
+    for reward, curve in tally.get("selection", {}).items():
+        counts, rewards, scores = (
+            ", ".join(f"{value:.3g}" for value in curve[what])
+            for what in ("n", "reward", "true_score")
+        )
+        parts.append(f"best of {counts} by {escape(reward)}: reward {rewards}; true score {scores}")
     return "; ".join(parts) + "."
 
 
@@ -193,8 +199,10 @@ def _curves(result: Json) -> str:
     """Learning curves, where the result has any."""
     if not result["curves"]:
         return ""
-    shown = [curves.chart(each) for each in result["curves"]]
-    return join("### Learning curves", *shown)
+    both = curves.beside_the_truth(result["curves"])
+    drawn = (curves.PROXY, curves.TRUE) if both else ()
+    shown = [curves.chart(each) for each in result["curves"] if each["metric"] not in drawn]
+    return join("### Learning curves", *both, *shown)
 
 
 def overview(atlas: Atlas) -> str:
