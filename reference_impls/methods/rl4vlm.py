@@ -31,6 +31,8 @@ RL4VLM/RL4VLM@b989b57400ad1010306fe170a547b57e7d21389c:
   answer without the key is all thought;
 * model.py#L91-L101 with main.py: the update scores answers under the prompt of the first step of
   all. In number-line prompts do not change; for `points` this is not imitated;
+* a2c_ppo_acktr/rl_utils.py#L82-L106: any action's text found behind the first key counts, if it is
+  the only one; the environment here reads the quoted word, as equation 4.1 has it;
 * interface.py#L59-L62: log-probabilities are those at the sampling temperature, 0.2, in bfloat16.
   Here answers are sampled at temperature 1, where there is no difference;
 * algo/ppo.py#L96: an entropy coefficient of 0.01 is passed, and no entropy is computed.
@@ -40,11 +42,12 @@ Simplifications
 1. Three small games, seen in 64 x 64 pixels, stand for gym_cards and ALFWorld; number-line is
    NumberLine with its rewards, from 0 to 9. The base imitates an expert with habits, as the paper's
    SFT imitates a solver (section C.1).
-2. A batch holds whole episodes: nothing is bootstrapped at its end, as the code does at the end of
-   its 512 steps. An episode that is cut off counts as ended, as in the code, which leaves
-   --use-proper-time-limits out.
+2. A batch holds whole episodes, and nothing is expected after their end; the code plays on for 512
+   steps and bootstraps there. An episode that is cut off counts as ended, as in the code, whose
+   scripts leave --use-proper-time-limits out.
 3. The value is a linear head on the state that the answer's first token is predicted from; the
-   paper's has three layers there (section C.3).
+   paper's has three layers there (section C.3). In the lab it learns little more than the mean: on
+   one seed `explained_variance` stayed near 0, so that an advantage is nearly the return above it.
 4. The paper's norm of the gradient, 0.01, belongs to its rate and adapter; the lab's is 1.
 5. Success is measured with greedy answers; the paper's rates are peaks of the training curve.
 """
