@@ -95,8 +95,7 @@ class HeldOutPairs:
         if same:
             wrong = answer_logps(policy, same_count, images="blank")
             shuffled = answer_logps(policy, same_count, images="others")
-            kept = answer_logps(policy, same_count)
-            found["image_sensitivity"] = (kept - (wrong + shuffled) / 2).mean().item()
+            found["image_sensitivity"] = (chosen[same] - (wrong + shuffled) / 2).mean().item()
         return found
 
     def _beside(self, number: int) -> Row:
