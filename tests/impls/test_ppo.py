@@ -9,9 +9,12 @@ import pytest
 import torch
 
 from reference_impls.core.lab import Lab
+from reference_impls.core.method import ContractError
+from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.load import load
 from reference_impls.core.objective import ppo
 from reference_impls.core.train.checkpoints import begin, checkpoints
+from reference_impls.core.train.head import Headed, TrainedHead
 from reference_impls.core.train.ppo import PpoTrainer, train_ppo
 from reference_impls.methods import ppo as ppo_script
 from tests.impls import cartpole
@@ -331,3 +334,56 @@ def test_a_loss_without_values_says_so():
 def test_the_same_functions_solve_cartpole():
     """Where a well-kept library is after as many steps, there these functions are, too."""
     assert cartpole.trained(1, 40_000) > 0.8 * min(YARDSTICK)
+
+
+def test_a_critic_begins_as_the_reward_model(tiny_base, prompts, tmp_path):  # noqa: F811
+    """Its first values are what the judge would say of the answer so far; it is trained apart from
+    the judge, whose scores stay as they are."""
+    judge, processor = load(tiny_base)
+    headed = Headed(judge, 1)
+    torch.nn.init.normal_(headed.head.weight, generator=torch.Generator().manual_seed(1))
+    head = TrainedHead(headed, Encoder(processor))
+    seen, scored = [], []
+
+    def loss(logps, old_logps, ref_logps, advantages, mask, cfg, **more):
+        seen.append(more["old_values"])
+        return ppo_loss(logps, old_logps, ref_logps, advantages, mask, cfg, **more)
+
+    def judged(lab, asked, cfg):
+        told = lab.trained["judge"].read(asked, "response")
+        scored.append([outputs[:, 0] for _, outputs in told])
+        assert all(row["finished"] == (row["tokens"] <= 5) for row in asked)
+        return lab.trained["judge"].rewards(asked, "response")
+
+    of = ppo_stage(
+        loss=loss, rewards={}, scores={"judge": judged}, critic="reward", epochs=1, minibatches=1
+    )
+    _, log = trained(tiny_base, tmp_path, prompts, of, heads={"judge": head}, steps=2)
+    # What is expected before a token is what the judge says after the one before it.
+    found = sorted(row[row != 0].tolist()[1:] for row in seen[0])
+    wanted = sorted(each[:-1].tolist() for each in scored[0])
+    for one, other in zip(found, wanted, strict=True):
+        assert one == pytest.approx(other, abs=1e-4)
+    assert log[0]["judge"] == log[0]["reward"]
+    assert log[0]["explained_variance"] != 0
+
+
+def test_a_critic_of_a_reward_model_that_nobody_trained_is_refused(tiny_base, prompts, tmp_path):  # noqa: F811
+    with pytest.raises(ValueError, match="no stage before trained one"):
+        trained(tiny_base, tmp_path, prompts, ppo_stage(critic="reward"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rewards": {}}, "what is rewarded"),
+        ({"environments": lambda lab, asked, cfg: []}, "not both"),
+        ({"scores": {"length": lambda lab, asked, cfg: []}}, "stands in `scores`, too"),
+        ({"reference": "none"}, "kl: there is nothing"),
+        ({"epochs": 0}, "at least 1"),
+        ({"gae": lambda rewards, values: None}, "gae: is called with 4"),
+    ],
+)
+def test_what_a_stage_says_is_checked(changes, message):
+    with pytest.raises(ContractError, match=message):
+        ppo_stage(**changes).check(Config())
