@@ -41,6 +41,7 @@ from reference_impls.core.train.checkpoints import digest, read_json, write_json
 if TYPE_CHECKING:
     from reference_impls.bench.experiment import Experiment
     from reference_impls.core.model.policy import Policy
+    from reference_impls.core.train.head import TrainedHead
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -125,7 +126,7 @@ def work(task: Task) -> dict[str, Any]:
             measured = _trained(experiment, task, run)
             as_it_is = task.row == method.record and not task.settings and not task.config
             if as_it_is and experiment.trains_for_rows:
-                _room(_ROWS)[_rows_name(task)] = run.last_rows
+                _room(_ROWS)[_rows_name(task)] = run.last_rows, run.trained
             return measured | {"budget": _budget(run), "data": run.tallies}
         parts = {**experiment.judged_by(task.held_out), "base": model_digest(experiment.base)}
         parts["blocks"] = task.blocks
@@ -199,7 +200,8 @@ def _whole(found: Any) -> bool:
 
 
 KEPT_ROWS = 6
-_ROWS: dict[tuple[Any, ...], Sequence[Row]] = {}
+_ROWS: dict[tuple[Any, ...], tuple[Sequence[Row], Mapping[str, TrainedHead]]] = {}
+"""What methods train on, and the heads trained before, which a baseline's reward may read."""
 _MADE: dict[str, tuple[Sequence[Row], Tally]] = {}
 """Data steps of the last jobs: the points of a grid differ in rate, mostly."""
 
@@ -217,11 +219,14 @@ def _rows_name(task: Task) -> tuple[Any, ...]:
 
 def _rows(experiment: Experiment, task: Task) -> Sequence[Row]:
     """What the method trains on at its own settings; a worker keeps the last ones in memory, since
-    rounds of training may stand behind them."""
+    rounds of training may stand behind them. The experiment is given the heads that were trained
+    on the way."""
     name = _rows_name(task)
     if name not in _ROWS:
-        _room(_ROWS)[name] = experiment.method_rows(_room(_MADE))
-    return _ROWS[name]
+        rows = experiment.method_rows(_room(_MADE))
+        _room(_ROWS)[name] = rows, experiment.trained
+    rows, experiment.trained = _ROWS[name]
+    return rows
 
 
 # --- a study -------------------------------------------------------------------------------------

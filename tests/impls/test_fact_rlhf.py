@@ -5,8 +5,11 @@ import time
 import pytest
 import torch
 
+from reference_impls.bench import study
+from reference_impls.bench.experiment import Experiment
 from reference_impls.core import PairBatch, Scores
 from reference_impls.core.data.rows import text
+from reference_impls.core.method import load_script
 from reference_impls.core.worlds.protocol import world as world_of
 from reference_impls.methods import fact_rlhf
 from reference_impls.methods.fact_rlhf import Config
@@ -166,3 +169,35 @@ def test_only_the_code_pulls_rewards_towards_zero():
 def test_a_loss_without_values_says_so():
     with pytest.raises(ValueError, match="needs `values`"):
         fact_rlhf.loss(*[T([[0.0]])] * 5, PAPER)
+
+
+# --- beside its baselines ------------------------------------------------------------------------
+
+
+def an_experiment(tmp_path, name="fact_rlhf", **changes):
+    script = load_script(name)
+    return Experiment(
+        script, script.method.config(**changes), "lab", {}, world_of("scenes"), tmp_path, "base"
+    )
+
+
+def test_ppo_is_given_the_methods_own_reward_model(tmp_path, monkeypatch):
+    """Its first score, alone and with the method's config; the heads that were trained with it."""
+    experiment = an_experiment(tmp_path, facts=False)
+    ppo = experiment._fitted(load_script("ppo")).method.last
+    assert ppo.rewards == {} and list(ppo.scores) == ["reward_model"]
+    lab, row = Bench(), a_row()
+    ppo.scores["reward_model"](lab, [row], load_script("ppo").method.config())
+    assert lab.trained["reward"].prompts == [row["prompt"]]  # without facts, as the method has it
+    experiment.trained = lab.trained
+    assert experiment.baseline_run("ppo", [row]).trained == lab.trained
+    # A worker of the bench keeps rows and heads together.
+    task = study.Task("fact_rlhf", "ppo", 1, "test", 8, 1)
+    monkeypatch.setattr(study, "_ROWS", {study._rows_name(task): ([row], lab.trained)})
+    again = an_experiment(tmp_path)
+    assert study._rows(again, task) == [row] and again.trained == lab.trained
+
+
+def test_ppo_beside_a_method_of_groups_is_given_its_first_reward(tmp_path):
+    fitted = an_experiment(tmp_path, "r1_v")._fitted(load_script("ppo")).method.last
+    assert list(fitted.rewards) == ["reward_accuracy"] and fitted.scores == {}
