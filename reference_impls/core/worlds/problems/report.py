@@ -1,10 +1,10 @@
 """Gates of the bases, and their numbers in `docs/lab/problems.md`, out of `bases.json`.
 
-    python -m reference_impls.core.worlds.problems.report --measure
+    python -m reference_impls.core.worlds.problems.report --measure mostly:1 --measure half:1
 
-measures the bases of every level of `format` (each is trained first where the cache has none) and
-writes `bases.json`; without the option the page alone is written anew. A test fails where it is out
-of date.
+measures bases, by their level of `format` and seed (each is trained first where the cache has
+none), and keeps the numbers in `bases.json`; without an option the page alone is written anew. A
+test fails where it is out of date.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ def gates(bases: Sequence[Made]) -> str:
 
 
 def numbers(bases: Sequence[Made]) -> str:
-    """Means over the bases of the default level, and what they cost."""
+    """Means over the bases of the default level that were measured, and what all took."""
     default = WORLD.conditions["format"].default
     own = [base for base in bases if base["format"] == default]
     if not own:
@@ -130,30 +131,29 @@ def numbers(bases: Sequence[Made]) -> str:
         for metric in SHOWN
     ]
     seconds = [base["cpu_seconds"] for base in bases]
-    cost = f"Training took {min(seconds):.0f} to {max(seconds):.0f} CPU-seconds on a busy machine."
+    counts = Counter(base["format"] for base in bases)
+    which = ", ".join(f"{count} at `{level}`" for level, count in counts.items())
+    cost = (
+        f"Measured bases: {which}. Training took {min(seconds):.0f} to {max(seconds):.0f} "
+        "CPU-seconds on a busy machine."
+    )
     return table([f"mean of {len(own)}", *WORLD.tasks], rows) + f"\n\n{cost}"
 
 
-def measured() -> list[dict[str, Any]]:
-    """The numbers of every base, with its level, seed and cost."""
+def measured(level: str, seed: int) -> dict[str, Any]:
+    """The numbers of a base, with its level, seed and cost."""
     from reference_impls.core.model.first_use import MADE
     from reference_impls.core.worlds.problems import build
 
-    found = []
-    for level in WORLD.conditions["format"].levels:
-        for seed in BASE_SEEDS:
-            folder = build.first_use(level).get(seed)
-            made = json.loads((folder / MADE).read_text(encoding="utf-8"))
-            found.append(
-                {
-                    "format": level,
-                    "seed": seed,
-                    "steps": made["recipe"]["steps"],
-                    "cpu_seconds": made["cpu_seconds"],
-                    "test": build.measured(folder),
-                }
-            )
-    return found
+    folder = build.first_use(level).get(seed)
+    made = json.loads((folder / MADE).read_text(encoding="utf-8"))
+    return {
+        "format": level,
+        "seed": seed,
+        "steps": made["recipe"]["steps"],
+        "cpu_seconds": made["cpu_seconds"],
+        "test": build.measured(folder),
+    }
 
 
 def known() -> list[Made]:
@@ -181,9 +181,19 @@ def filled(page: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the numbers of docs/lab/problems.md.")
-    parser.add_argument("--measure", action="store_true", help="measure every base first")
-    if parser.parse_args().measure:
-        BASES.write_text(json.dumps(measured(), indent=1) + "\n", encoding="utf-8")
+    every = [f"{level}:{seed}" for level in WORLD.conditions["format"].levels
+             for seed in BASE_SEEDS]  # fmt: skip
+    parser.add_argument(
+        "--measure", action="append", default=[], choices=every, metavar="LEVEL:SEED",
+        help="measure this base first; may be given again",
+    )  # fmt: skip
+    bases = {(base["format"], base["seed"]): base for base in known()}
+    for name in parser.parse_args().measure:
+        level, seed = name.split(":")
+        bases[level, int(seed)] = measured(level, int(seed))
+    if bases:
+        ordered = [bases[key] for key in sorted(bases)]
+        BASES.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
