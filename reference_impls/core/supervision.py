@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reference_impls.core.data.rows import said
 from reference_impls.core.lab import Lab
-from reference_impls.core.method import PairStage, Reward, Row
+from reference_impls.core.method import Data, PairStage, Reward, Row
 from reference_impls.core.objective.preference import token_mean_nll
 from reference_impls.core.scores import PairBatch
 from reference_impls.core.settings import TrainSettings, lab
@@ -32,23 +32,25 @@ def answers_alone(questions: Sequence[Row]) -> list[Row]:
     return [{**row, "chosen": said(f"<answer> {row['answer']} </answer>")} for row in questions]
 
 
-def own_right_answers(lab: Lab, reward: Reward, tries: int) -> list[Row]:
+def own_right_answers(lab: Lab, questions: Sequence[Row], reward: Reward, tries: int) -> list[Row]:
     """Rejection sampling: each question with the first of the policy's own answers that is right.
 
-    The policy answers every question `tries` times, as often as a group of that size would. A
-    question that it never answers right is left out; the tally counts them.
+    The policy answers every item `tries` times, as often as a group of that size would. A question
+    that it never answers right is left out; the tally counts them.
     """
-    questions = lab.questions()
+    place_of = {id(item): place for place, item in enumerate(lab.items)}
+    places = [place_of[id(row["item"])] for row in questions]
     answers = [str(row["answer"]) for row in questions]
     right: dict[int, str] = {}
     for _ in range(tries):
-        texts = lab.answer()
-        for place, points in enumerate(reward(texts, answers)):
+        every = lab.answer()
+        texts = [every[place] for place in places]
+        for number, points in enumerate(reward(texts, answers)):
             if points >= 1:
-                right.setdefault(place, texts[place])
+                right.setdefault(number, texts[number])
     lab.tally.count("right in some try", len(right))
     lab.tally.count("never right", len(questions) - len(right))
-    return [{**questions[place], "chosen": said(right[place])} for place in sorted(right)]
+    return [{**questions[number], "chosen": said(right[number])} for number in sorted(right)]
 
 
 def imitation(batch: PairBatch, cfg: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -63,18 +65,20 @@ def by_rewards(cfg: Any) -> bool:
 
 
 def instead_of_rewards(
-    reward: Reward, questions: int, paper: TrainSettings, tries: int = 8
+    questions: Data, reward: Reward, drawn: int, paper: TrainSettings, tries: int = 8
 ) -> PairStage:
-    """The stage that takes place where the method's config does not learn by rewards: SFT on as
-    many questions, true answers alone or the policy's own. `reward` says which of these are right.
+    """The stage that takes place where the method's config does not learn by rewards: SFT on the
+    questions of its own data step, with true answers alone or the policy's own; `reward` says which
+    of these are right. `drawn`: scenes that the questions are made of.
     """
 
     def rows(lab: Lab, cfg: Any) -> list[Row]:
+        asked = questions(lab, cfg)
         if cfg.learn_by == "answers":
-            return answers_alone(lab.questions())
-        return own_right_answers(lab, reward, tries)
+            return answers_alone(asked)
+        return own_right_answers(lab, asked, reward, tries)
 
     return PairStage(
         name="imitation", data=rows, loss=imitation, views=("chosen",), reference="none",
-        when=lambda cfg: not by_rewards(cfg), lab=lab(3e-4, pairs=questions), paper=paper,
+        when=lambda cfg: not by_rewards(cfg), lab=lab(3e-4, pairs=drawn), paper=paper,
     )  # fmt: skip

@@ -143,7 +143,7 @@ METHOD = Method(
     record="mmr1-math-v0",
     config=Config,
     stages=(
-        instead_of_rewards(reward_accuracy, 640, PAPER),
+        instead_of_rewards(balanced, reward_accuracy, 640, PAPER),
         GroupStage(
             data=balanced, rewards=REWARDS, advantages=advantages, loss=loss, read=read_record,
             when=by_rewards,

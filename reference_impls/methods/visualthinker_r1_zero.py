@@ -180,7 +180,7 @@ METHOD = Method(
     record="visualthinker-r1-zero",
     config=Config,
     stages=(
-        instead_of_rewards(reward_accuracy, 640, PAPER_SFT),
+        instead_of_rewards(questions, reward_accuracy, 640, PAPER_SFT),
         GroupStage(
             data=questions, rewards=rewards, combine=weighted, advantages=advantages, loss=loss,
             read=read_record, when=by_rewards,

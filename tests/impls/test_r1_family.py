@@ -202,10 +202,11 @@ def test_rejection_sampling_keeps_the_first_right_answer_of_each_question(lab, m
               for word in ("a", "b")]  # fmt: skip
     left = iter(tries)
     monkeypatch.setattr(lab, "answer", lambda temperature=1.0, policy=None: next(left))
-    rows = own_right_answers(lab, mmr1_math_v0.reward_accuracy, tries=3)
-    assert [row["item"] for row in rows] == lab.items[:2]
-    assert [text(row["chosen"]) for row in rows] == tries[1][:2]
-    assert lab.tally.rules == {"right in some try": 2, "never right": 38}
+    asked = lab.questions()[1:]  # a data step may have left some out
+    rows = own_right_answers(lab, asked, mmr1_math_v0.reward_accuracy, tries=3)
+    assert [row["item"] for row in rows] == lab.items[1:2]
+    assert [text(row["chosen"]) for row in rows] == tries[1][1:2]
+    assert lab.tally.rules == {"right in some try": 1, "never right": 38}
     alone = answers_alone(lab.questions())
     assert [text(row["chosen"]) for row in alone] == [f"<answer> {a} </answer>" for a in answers]
 
