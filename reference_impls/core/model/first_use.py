@@ -18,6 +18,7 @@ import torch
 
 from reference_impls.core import cache, provenance
 from reference_impls.core.model import base
+from reference_impls.core.train.checkpoints import file_digest
 from reference_impls.core.worlds.protocol import Page
 
 MADE = "made.json"
@@ -29,7 +30,8 @@ class FirstUse:
     """How the bases of a world are trained.
 
     page: as in `base.train`. code: modules and folders of `core` that pages depend on. command:
-    what makes a base by hand, for messages.
+    what makes a base by hand, for messages. start: `(seed)` -> the folder of a base of another
+    world whose weights it begins with (`base.take_over`); from nothing, where it is None.
     """
 
     world: str
@@ -39,6 +41,7 @@ class FirstUse:
     page: Callable[[Random, float], Page]
     code: tuple[str, ...]
     command: str
+    start: Callable[[int], Path] | None = None
 
     def get(self, seed: int) -> Path:
         """The folder of a base, trained first where it is not there yet.
@@ -60,6 +63,8 @@ class FirstUse:
             "recipe": repr(self.recipe),
             "words": list(self.words),
         }
+        if self.start is not None:
+            parts["start"] = file_digest(self.start(seed) / "model.safetensors")
         code = ("model/base.py", "model/build.py", *self.code)
         return cache.kept_folder(
             f"base-{self.world}-{seed}", parts, code, lambda folder: self._train(seed, folder)
@@ -79,6 +84,8 @@ class FirstUse:
                 torch.manual_seed(seed)
                 line = bar.add_task(f"base {seed} of {self.world}", total=self.recipe.steps)
                 made_model, processor = base.build(self.words, self.size)
+                if self.start is not None:
+                    base.take_over(made_model, self.start(seed))
 
                 def report(step: int, loss: float, model: Any) -> None:
                     bar.update(line, completed=step)

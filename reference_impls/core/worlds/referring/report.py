@@ -1,0 +1,108 @@
+"""The numbers of the bases in `docs/lab/referring.md`, from `bases.json`.
+
+    python -m reference_impls.core.worlds.referring.report
+
+writes the tables between their markers anew; a test fails where they are out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NUMBERS = Path(__file__).with_name("bases.json")
+"""What each base reaches, by its seed: `build --write` keeps it."""
+PAGE = Path(__file__).resolve().parents[4] / "docs" / "lab" / "referring.md"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a base must be before anything is measured on it: a metric of a task within bounds."""
+
+    task: str
+    metric: str
+    least: float = 0.0
+    most: float = 1.0
+
+    def reached(self, value: float) -> bool:
+        return self.least <= value <= self.most
+
+
+GATES = (
+    Gate("refer", "parse", 0.95),
+    Gate("refer", "accuracy", 0.3, 0.6),
+    Gate("refer", "format", 0.3, 0.9),
+    Gate("tries", "pass_at_8", 0.75),
+    Gate("name", "accuracy_seen", 0.8),
+)
+SHOWN = {
+    "refer": (
+        "iou", "accuracy", "accuracy_attribute", "accuracy_beside", "accuracy_stacked",
+        "accuracy_seen", "accuracy_held_out", "exact", "mistaken", "format", "parse", "length",
+    ),
+    "tries": ("accuracy", "pass_at_8"),
+    "name": ("accuracy", "accuracy_seen", "accuracy_held_out"),
+}  # fmt: skip
+
+
+def known() -> dict[str, Any]:
+    """What is known of each base, by its seed."""
+    if not NUMBERS.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8"))
+    return found
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def bounds(gate: Gate) -> str:
+    if gate.least > 0 and gate.most < 1:
+        return f"{gate.least:g} to {gate.most:g}"
+    return f">= {gate.least:g}" if gate.least > 0 else f"<= {gate.most:g}"
+
+
+def gates(bases: Mapping[str, Any]) -> str:
+    """One row per gate; a number that does not reach its gate is bold."""
+    rows = []
+    for gate in GATES:
+        values = [base[gate.task][gate.metric] for base in bases.values()]
+        cells = [f"{v:.3f}" if gate.reached(v) else f"**{v:.3f}**" for v in values]
+        rows.append([f"{gate.task}: `{gate.metric}`", bounds(gate), *cells])
+    return table(["gate", "bound", *(f"base {seed}" for seed in bases)], rows)
+
+
+def numbers(bases: Mapping[str, Any]) -> str:
+    rows = [
+        [task, f"`{metric}`", *(f"{base[task][metric]:.3f}" for base in bases.values())]
+        for task, metrics in SHOWN.items()
+        for metric in metrics
+    ]
+    rows.append(
+        ["training", "CPU-seconds", *(f"{base['cpu_seconds']:.0f}" for base in bases.values())]
+    )
+    return table(["task", "metric", *(f"base {seed}" for seed in bases)], rows)
+
+
+def filled(page: str) -> str:
+    """The page with every `<!-- referring:NAME -->` part written anew."""
+    bases = known()
+    parts = {"gates": "No base was measured yet.", "numbers": ""}
+    if bases:
+        parts = {"gates": gates(bases), "numbers": numbers(bases)}
+
+    def part(match: re.Match[str]) -> str:
+        name = match.group(1)
+        return f"<!-- referring:{name} -->\n{parts[name]}\n<!-- /referring:{name} -->"
+
+    return re.sub(r"<!-- referring:(\w+) -->.*?<!-- /referring:\1 -->", part, page, flags=re.S)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
