@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 _NUMBER = re.compile(r"(?<![\w.])-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?!\w|\.[0-9])")
 
@@ -80,6 +82,50 @@ def same_answer(given: str, true: str) -> bool:
         return True
     wholes = [_NUMBER.fullmatch(text) for text in (one, other)]
     return all(wholes) and only_number(one) == only_number(other)
+
+
+def between(text: str, opening: str, closing: str) -> list[str]:
+    """What stands between two marks, each time that both do, in one pass over the text."""
+    found, start = [], text.find(opening)
+    while start >= 0 and (stop := text.find(closing, start + len(opening))) >= 0:
+        found.append(text[start + len(opening) : stop])
+        start = text.find(opening, stop + len(closing))
+    return found
+
+
+def follow(text: str, *patterns: str | re.Pattern[str], start: int = 0) -> bool:
+    """Whether the patterns are found in a text one behind the other, in one pass over it.
+
+    The same as a search for all of them with `.*?` between, without its time, which grows with the
+    text's length to the power of their number.
+    """
+    for pattern in patterns:
+        found = re.compile(pattern).search(text, start)
+        if found is None:
+            return False
+        start = found.end()
+    return True
+
+
+def answer_after_thought(text: str) -> str | None:
+    """The answer of a text that is a thought and an answer, each once in its tags, and nothing else
+    but blanks: `<think> ... </think> <answer> ... </answer>`; None for any other text."""
+    text = text.strip()
+    once = all(text.count(tag) == 1 for tag in ("<think>", "</think>", "<answer>", "</answer>"))
+    if not (once and text.startswith("<think>") and text.endswith("</answer>")):
+        return None
+    return inside("answer", text) if re.search(r"</think>\s*<answer>", text) else None
+
+
+def listed_json(text: str) -> list[Any]:
+    """The elements of the list (or keys of the object) in a text's last block "```json ... ```"; []
+    where there is no such block, or none that can be read."""
+    blocks = between(text, "```json", "```")
+    try:
+        found = json.loads(blocks[-1]) if blocks else []
+    except (ValueError, RecursionError):
+        return []
+    return list(found) if isinstance(found, (list, dict)) else []
 
 
 def word_edits(one: str, other: str) -> int:

@@ -7,11 +7,12 @@ text, as it is in every answer and system turn.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reference_impls.core.data.images import cut
-from reference_impls.core.data.readers.cells import CellError, Record, as_text
+from reference_impls.core.data.readers.cells import CellError, Record, as_final_answer, as_text
 
 MARKER, VIDEO_MARKER = "<image>", "<video>"
 ROLES = {
@@ -210,3 +211,14 @@ def common_turns(chosen: Any, rejected: Any) -> list[Any]:
             break
         same.append(one)
     return same
+
+
+def question_and_solution(value: Any, column: str) -> tuple[str, str]:
+    """The two turns of a question with its true answer, `{from: human, value}` and `{from: gpt,
+    value}`: the question's text, and the answer as text (a list as JSON). Raises CellError."""
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], Mapping):
+        raise CellError(column, "holds no question with its solution; write two turns")
+    given = value[1].get("value", value[1].get("content"))
+    solution = as_final_answer(json.dumps(given) if isinstance(given, list) else given, column)
+    (asked,) = messages_of(value[:1], column)
+    return as_text(asked["content"], column).strip(), solution.strip()
