@@ -243,7 +243,7 @@ def loss(
 
 METHOD = Method(
     record="vlm-r1", config=Config, world="referring", task="refer", baselines=("sft", "grpo"),
-    stages=(instead_of_rewards(reward_hit, 640, PAPER, ask=expressions), GroupStage(
+    stages=(instead_of_rewards(expressions, reward_hit, 640, PAPER), GroupStage(
         data=expressions, rewards=rewards, advantages=advantages, loss=loss, read=read_record,
         lab=lab(5e-4, steps=80, batch_size=8, pairs=640, group_size=8, temperature=0.9),
         paper=PAPER, when=by_rewards,
