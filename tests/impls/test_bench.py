@@ -25,6 +25,7 @@ from reference_impls.core.method import ContractError, PairStage, load_script, s
 from reference_impls.core.settings import lab
 from reference_impls.core.stages import Run
 from reference_impls.core.train.checkpoints import write_json
+from reference_impls.core.train.pairs import row_digest
 from tests.impls.jobs_for_tests import jobs, work
 
 # --- intervals -----------------------------------------------------------------------------------
@@ -572,6 +573,37 @@ def test_all_of_a_smoke_is_asked_at_once_and_one_failure_does_not_stop_the_other
     # The method before its baselines, which are trained on what its data step made.
     assert calls[0][-3:] == [("dpo", "base"), ("dpo", "dpo"), ("dpo", "sft")]
     assert len(done) == 3
+    # Ablations are tried, and have no row.
+    simpo = [row for group, row in calls[0] if group == "simpo"]
+    assert simpo == ["base", "simpo", "sft", "dpo", *load_script("simpo").method.ablations]
+    rows = study.Study(load_script("simpo"), smoke).rows
+    assert rows == ["base", "sft", "dpo", "simpo"]
+
+
+def test_baselines_after_several_stages_have_the_rows_of_the_methods_own_run(
+    tiny_study, monkeypatch
+):
+    from reference_impls.bench import experiment
+
+    asked, _ = tiny_study
+    (stage,) = asked.script.method.stages
+    stages = (dataclasses.replace(stage, name="before"), stage)
+    script = dataclasses.replace(
+        asked.script, method=dataclasses.replace(asked.script.method, stages=stages)
+    )
+    real = load_script
+    for module in (study, experiment):
+        monkeypatch.setattr(
+            module, "load_script", lambda name: script if name == "dpo" else real(name)
+        )
+    monkeypatch.setattr(study, "_ROWS", {})
+    smoke = dataclasses.replace(study.SMOKE, held_out=4, blocks=2)
+    tasks = {job.task.row: job.task for job in study.Study(script, smoke).untuned()}
+    study.work(tasks["dpo"])
+    ((name, own),) = study._ROWS.items()
+    study._ROWS.clear()
+    study.work(tasks["sft"])  # which runs the method for its rows, since nobody did
+    assert row_digest(study._ROWS[name]) == row_digest(own)
 
 
 def test_an_interaction_compares_the_contrast_at_two_levels(tiny_study):
