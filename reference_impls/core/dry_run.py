@@ -548,8 +548,18 @@ def dry_run(
         "dtype": settings.dtype,
         "lora_rank": settings.lora_rank,
         "gradient_checkpointing": settings.gradient_checkpointing,
+        "left_out": left_out(stage),
         **found,
     }
+
+
+def left_out(stage: Stage) -> list[str]:
+    """What a stage takes beside what is estimated."""
+    if not isinstance(stage, PpoStage):
+        return []
+    said = [f"{stage.updates} updates of each batch of samples"] if stage.updates > 1 else []
+    critic = "the critic, a second model that trains with its own optimizer states"
+    return [*said, critic] if stage.critic != "shared" else said
 
 
 def reference_of(stage: Stage, cfg: Any, settings: TrainSettings) -> str:
@@ -598,6 +608,8 @@ def told(found: dict[str, Any]) -> str:
             f"{gpu['gpu']:12}  {gpu['memory_gib']:>6g}  {'yes' if gpu['fits'] else 'no':>4}  "
             f"{f'{several} GPUs' if several else 'no':>9}  {gpu['hours']:>7.2f}"
         )
+    if found["left_out"]:
+        lines.append("Not in the estimate: " + "; ".join(found["left_out"]) + ".")
     lines.append(
         f"Estimates, not measured on a GPU; hours at {UTILISATION:.0%} of the vendor's bf16 figure"
         + (" on one GPU" if found["processes"] == 1 else f" on {found['processes']} GPUs")

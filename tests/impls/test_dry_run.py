@@ -299,12 +299,15 @@ def test_a_dry_run_prints_what_a_run_would_take_and_leaves_nothing(
 
 def test_a_dry_run_reads_a_configuration_alone(tmp_path, capsys):
     SHAPES["3B"].save_pretrained(tmp_path / "qwen")
-    for method in ("dpo", "chip", "grpo", "reward_model"):
+    for method in ("dpo", "chip", "grpo", "ppo", "reward_model"):
         assert run(method, ["--model", str(tmp_path / "qwen"), "--dry-run", "--json"]) == 0, method
         found = json.loads(capsys.readouterr().out)
         assert found["parameters"] == pytest.approx(3.75e9, rel=2e-3)
         assert found["rows"] is None and found["tokens"]["counted"] == 0
         assert found["reference"] == {"dpo": "stored", "reward_model": "none"}.get(method, "live")
+        assert len(found["left_out"]) == (2 if method == "ppo" else 0)
+    assert run("ppo", ["--model", str(tmp_path / "qwen"), "--dry-run"]) == 0
+    assert "Not in the estimate: 4 updates of each batch" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
