@@ -17,6 +17,7 @@ from transformers.models.smolvlm import processing_smolvlm
 
 from reference_impls.bench.experiment import Experiment
 from reference_impls.core.command_line import run
+from reference_impls.core.lab import Lab
 from reference_impls.core.method import load_script
 from reference_impls.core.model import load as loading
 from reference_impls.core.model.encode import Encoder, EncodingError, context_length
@@ -28,8 +29,9 @@ from reference_impls.core.train.checkpoints import begin
 from reference_impls.core.train.groups import train_groups
 from reference_impls.core.train.head import TrainedHead, load_head, train_head
 from reference_impls.core.train.pairs import Lazily, train_pairs
+from reference_impls.core.train.ppo import train_ppo
 from tests.impls import tiny_models
-from tests.impls.stages_for_tests import group_stage
+from tests.impls.stages_for_tests import Config, group_stage, ppo_stage
 from tests.impls.test_forward import ROWS, VIEWS, A, asked, direct, picture, row
 
 FAMILIES = sorted(tiny_models.FAMILIES)
@@ -37,7 +39,7 @@ QUICK = ("gemma3", "qwen2_5_vl")
 """One that is scored plainly, and one whose projector stands inside its vision tower."""
 OBJECTIVES = {
     "pairs": "dpo", "without reference": "sft", "three views": "mdpo", "vocabulary": "chip",
-    "groups": None, "head": "reward_model",
+    "groups": None, "ppo": None, "head": "reward_model",
 }  # fmt: skip
 SETTINGS = TrainSettings(
     1e-3, steps=3, batch_size=2, warmup_ratio=0.0, scheduler="constant", group_size=2,
@@ -83,6 +85,10 @@ def trained(path, output, objective="pairs", rows=ROWS, **changes):
         stage = group_stage(rewards={"every second": every_second})
         cfg = load_script("grpo").method.config()
         made = train_groups(model, processor, rows, stage=stage, cfg=cfg, **given)
+    elif objective == "ppo":
+        lab = Lab(None, None, None, None, None, 1, len(rows))
+        stage = ppo_stage(rewards={"every second": every_second}, minibatches=1)
+        made = train_ppo(model, processor, rows, stage=stage, cfg=Config(), lab=lab, **given)
     else:
         method = load_script(OBJECTIVES[objective]).method
         cfg = method.config()
@@ -132,7 +138,7 @@ def test_each_kind_of_objective_trains_language_model_and_projector_alone(
     weights = json.loads((tmp_path / "weights.json").read_text())
     assert set(weights["frozen"]) >= {"vision tower"} and weights["adapter"] is None
     counted = sum(weights["trained"].values()) + sum(weights["frozen"].values())
-    extra = 33 if objective == "head" else 0
+    extra = 33 if objective in ("head", "ppo") else 0
     assert counted == sum(weight.numel() for weight in before.values()) + extra
 
 
@@ -457,7 +463,7 @@ def test_limits_of_pixels_are_refused_by_name_where_there_are_none(family):
         PixelLimits(most=100).apply(processor)
 
 
-@pytest.mark.parametrize("objective", ["pairs", "groups", "head"])
+@pytest.mark.parametrize("objective", ["pairs", "groups", "ppo", "head"])
 def test_a_row_that_is_longer_than_the_model_reads_is_refused_by_its_number(
     objective, checkpoint, tmp_path
 ):
