@@ -148,12 +148,15 @@ def test_entries_without_a_box_or_a_label_are_left_out():
 
 def test_rewards_agree_with_the_official_functions():
     cases = [case for case in json.loads(VECTORS.read_text()) if case["kind"] == "rewards"]
-    assert cases
+    assert [case["config"] for case in cases] == [{}, {"detection": True}]
     for case in cases:
         texts, truths = case["inputs"]["completions"], case["inputs"]["solutions"]
-        functions = vlm_r1.rewards(vlm_r1.Config(variant="code"))
-        assert functions["accuracy"](texts, truths) == pytest.approx(case["outputs"]["accuracy"])
-        assert functions["format"](texts, truths) == case["outputs"]["format"]
+        wanted = case["outputs"]
+        functions = vlm_r1.rewards(vlm_r1.Config(variant="code", **case["config"]))
+        assert functions["accuracy"](texts, truths) == pytest.approx(wanted["accuracy"], abs=1e-12)
+        assert functions["format"](texts, truths) == wanted["format"]
+        if "map" in wanted:
+            assert vlm_r1.reward_map(texts, truths) == pytest.approx(wanted["map"], abs=1e-12)
 
 
 @pytest.mark.parametrize(
