@@ -186,6 +186,7 @@ def test_why_a_problem_is_new():
     [
         ("<think> it is 3 . </think> <answer> 3 </answer>", 3, True, False),
         ("<think> red circles : 1 . </think> <answer> 1 </answer>", 1, True, True),
+        ("<think>red circles : 3</think><answer>3</answer>", 3, True, True),
         ("<think> </think> <answer> 3 </answer>", 3, False, False),
         ("<answer> 3 </answer>", 3, False, False),
         ("3", 3, False, False),

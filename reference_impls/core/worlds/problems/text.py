@@ -224,10 +224,17 @@ def number(answer: str) -> Fraction | None:
     return last_number(answer) if given is None else only_number(given)
 
 
+def parted(answer: str) -> list[str]:
+    """The words of an answer, its tags apart from what they touch."""
+    for tag in TAGS:
+        answer = answer.replace(tag, f" {tag} ")
+    return answer.split()
+
+
 def formed(answer: str) -> bool:
     """Whether the whole answer is a thought that is not empty and one number, in tags that each
     stand once."""
-    words = answer.split()
+    words = parted(answer)
     if any(words.count(tag) != 1 for tag in TAGS) or words[0] != THINK:
         return False
     closed = words.index(THOUGHT)
@@ -240,7 +247,7 @@ def formed(answer: str) -> bool:
 
 def thinking(answer: str) -> list[str]:
     """The words of an answer before its number: without tags, the answer's tags and last number."""
-    words = answer.partition(ANSWER)[0].split()
+    words = parted(answer.partition(ANSWER)[0])
     if ANSWER not in answer and THOUGHT not in answer:
         words = words[:-1]
     return [word for word in words if word not in TAGS]
