@@ -284,7 +284,7 @@ def test_a_base_is_trained_on_first_use(monkeypatch, tmp_path, capfd):
 
 
 def test_a_base_begins_with_the_weights_of_a_base_of_scenes():
-    from reference_impls.core.model import base
+    from reference_impls.core.model import base, first_use
     from reference_impls.core.model.load import load
     from reference_impls.core.worlds.referring import build
     from reference_impls.core.worlds.scenes import BASES
@@ -292,7 +292,7 @@ def test_a_base_begins_with_the_weights_of_a_base_of_scenes():
     folder = build.FIRST_USE.start(2)
     assert folder == BASES / "2"
     model, processor = base.build(text.WORDS, build.FIRST_USE.size)
-    base.take_over(model, folder)
+    first_use.take_over(model, folder)
     theirs, words = load(str(folder))
     for name, value in theirs.state_dict().items():
         assert model.state_dict()[name][: len(value)].equal(value), name
@@ -300,4 +300,4 @@ def test_a_base_begins_with_the_weights_of_a_base_of_scenes():
     assert {word: mine[word] for word in words.tokenizer.get_vocab()} == words.tokenizer.get_vocab()
     small, _ = base.build(text.WORDS, replace(build.FIRST_USE.size, hidden=32))
     with pytest.raises(ValueError, match="is not of the size of this model"):
-        base.take_over(small, folder)
+        first_use.take_over(small, folder)

@@ -13,7 +13,6 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,22 +97,6 @@ def build(words: Sequence[str], size: Size) -> tuple[Any, Any]:
     # A sampled image token would ask the next forward pass for an image that is not there.
     model.generation_config.suppress_tokens = [config.image_token_index]
     return model, processor
-
-
-def take_over(model: Any, folder: Path) -> None:
-    """Begin with the weights of another model of the same size, kept in `folder`.
-
-    Its words have to be the first ones of this model's; the others keep what they have. Raises
-    ValueError where the sizes differ in anything else.
-    """
-    from reference_impls.core.model.load import load
-
-    own, other = model.state_dict(), load(str(folder))[0].state_dict()
-    for name, value in other.items():
-        mine = own.get(name)
-        if mine is None or mine.shape[1:] != value.shape[1:] or len(mine) < len(value):
-            raise ValueError(f"{folder}: {name} is not of the size of this model")
-        mine[: len(value)].copy_(value)
 
 
 @dataclass

@@ -18,6 +18,7 @@ import torch
 
 from reference_impls.core import cache, provenance
 from reference_impls.core.model import base
+from reference_impls.core.model.load import load
 from reference_impls.core.train.checkpoints import file_digest
 from reference_impls.core.worlds.protocol import Page
 
@@ -31,7 +32,7 @@ class FirstUse:
 
     page: as in `base.train`. code: modules and folders of `core` that pages depend on. command:
     what makes a base by hand, for messages. start: `(seed)` -> the folder of a base of another
-    world whose weights it begins with (`base.take_over`); from nothing, where it is None.
+    world whose weights it begins with (`take_over`); from nothing, where it is None.
     """
 
     world: str
@@ -85,7 +86,7 @@ class FirstUse:
                 line = bar.add_task(f"base {seed} of {self.world}", total=self.recipe.steps)
                 made_model, processor = base.build(self.words, self.size)
                 if self.start is not None:
-                    base.take_over(made_model, self.start(seed))
+                    take_over(made_model, self.start(seed))
 
                 def report(step: int, loss: float, model: Any) -> None:
                     bar.update(line, completed=step)
@@ -112,3 +113,17 @@ class FirstUse:
 def _tenths(losses: Sequence[float]) -> list[Sequence[float]]:
     size = max(1, -(-len(losses) // 10))
     return [losses[start : start + size] for start in range(0, len(losses), size)]
+
+
+def take_over(model: Any, folder: Path) -> None:
+    """Begin with the weights of another model of the same size, kept in `folder`.
+
+    Its words have to be the first ones of this model's; the others keep what they have. Raises
+    ValueError where the sizes differ in anything else.
+    """
+    own, other = model.state_dict(), load(str(folder))[0].state_dict()
+    for name, value in other.items():
+        mine = own.get(name)
+        if mine is None or mine.shape[1:] != value.shape[1:] or len(mine) < len(value):
+            raise ValueError(f"{folder}: {name} is not of the size of this model")
+        mine[: len(value)].copy_(value)
