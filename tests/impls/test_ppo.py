@@ -14,11 +14,19 @@ from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.load import load
 from reference_impls.core.objective import ppo
 from reference_impls.core.train.checkpoints import begin, checkpoints
+from reference_impls.core.train.groups import train_groups
 from reference_impls.core.train.head import Headed, TrainedHead
 from reference_impls.core.train.ppo import PpoTrainer, train_ppo
 from reference_impls.methods import ppo as ppo_script
 from tests.impls import cartpole
-from tests.impls.stages_for_tests import SETTINGS, Config, fixed_answers, ppo_loss, ppo_stage
+from tests.impls.stages_for_tests import (
+    SETTINGS,
+    Config,
+    fixed_answers,
+    group_stage,
+    ppo_loss,
+    ppo_stage,
+)
 from tests.impls.test_training import of_processes, prompts, rows, same, weights  # noqa: F401 - fixtures
 
 YARDSTICK = (500.0, 492.35, 500.0)
@@ -90,6 +98,33 @@ def test_a_run_with_a_critic_goes_on_where_it_was(critic, tiny_base, prompts, tm
         assert one | clock == other | clock
     assert same(weights(whole), weights(again))
     assert log[0]["kl_coefficient"] != log[-1]["kl_coefficient"]
+
+
+def test_the_true_score_is_of_the_rows_that_somebody_knows(tiny_base, prompts, tmp_path):  # noqa: F811
+    """Every fourth row is about something else; where all are, nothing is logged."""
+
+    def truth(row, answer):
+        return math.nan if int(row["answer"]) % 4 == 0 else float(int(row["answer"]) % 4 == 1)
+
+    settings = {"steps": 1, "batch_size": 8}
+    once = ppo_stage(epochs=1, minibatches=1)
+    _, log = trained(tiny_base, tmp_path / "ppo", prompts, once, truth=truth, **settings)
+    assert log[0]["true_score"] == pytest.approx(2 / 6)
+    _, log = trained(
+        tiny_base, tmp_path / "no", prompts, once, truth=lambda *_: math.nan, **settings
+    )
+    assert "true_score" not in log[0]
+
+
+def test_groups_log_the_true_score_beside_the_reward(tiny_base, prompts, tmp_path):  # noqa: F811
+    model, processor = load(tiny_base)
+    train_groups(
+        model, processor, prompts, stage=group_stage(), cfg=Config(),
+        settings=dataclasses.replace(SETTINGS, steps=1), output=tmp_path,
+        truth=lambda row, answer: float(row["answer"]) / 8,
+    )  # fmt: skip
+    (line,) = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert 0 <= line["true_score"] < 1 and line["reward"] == pytest.approx(line["length"] + 0.5)
 
 
 @pytest.mark.slow
