@@ -73,22 +73,24 @@ JUDGED = (
 )
 PAPER_JUDGE = TrainSettings(
     learning_rate=2e-5,  # RLHF/scripts/13b-v1.5-336/train_reward_model.sh#L26
-    epochs=1,  # the same, #L27
-    batch_size=32,  # ours: not looked up
+    epochs=1,  # the same, #L25
+    batch_size=32,  # the same, #L27: 4 on each of 8 GPUs
+    warmup_ratio=0.03,  # the same, #L69
+    scheduler="constant_with_warmup",  # the same, #L70
     lora_rank=64,  # the same, #L58
 )
 PAPER = TrainSettings(
     learning_rate=3e-5,  # RLHF/scripts/13b-v1.5-336/train_rl_model.sh#L25
     epochs=4,  # the same, #L27
     batch_size=512,  # the same, #L28: answers per batch of samples
-    warmup_ratio=0.01,  # ours: the script has 5 steps, #L68
-    max_new_tokens=896,  # the same, #L89
+    warmup_ratio=0.01,  # ours: the script has 5 steps, #L57
+    max_new_tokens=896,  # the same, #L88
     temperature=1.0,  # the same, #L84
     lora_rank=64,  # train_reward_model.sh#L58
-    dtype="bfloat16",  # train_rl_model.sh#L75
+    dtype="bfloat16",  # train_rl_model.sh#L72
 )
 LONGEST = 896
-"""Tokens over which the length is taken (train_rl_model.sh#L89)."""
+"""Tokens over which the length is taken (train_rl_model.sh#L88)."""
 EVERY = 4
 """One prompt of so many asks whether something is there."""
 
