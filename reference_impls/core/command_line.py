@@ -525,7 +525,10 @@ def chosen_config(script: Script, variant: str | None, changes: Sequence[str]) -
             hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(types)}"
             raise click.UsageError(f"--set: {script.method.record} has no '{name}'{hint}")
         values[name] = _value(name, text.strip(), types[name])
-    return dataclasses.replace(cfg, **values)
+    try:
+        return dataclasses.replace(cfg, **values)
+    except ValueError as error:
+        raise click.UsageError(f"--set: {error}") from None
 
 
 def _value(name: str, text: str, kind: type) -> Any:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Variant = Literal["paper", "code", "survey"]
 VARIANTS: tuple[Variant, ...] = ("paper", "code", "survey")
 
 
+def _choices(config: type) -> dict[str, tuple[Any, ...]]:
+    """Fields of a config that take one of some values, with these."""
+    hints = get_type_hints(config)
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+
+
 class BaseConfig:
-    """What every script's `Config`, a frozen dataclass, derives from: it refuses a variant that
-    there is not, which would be the paper's in silence."""
+    """What every script's `Config`, a frozen dataclass, derives from: it refuses a variant, or
+    another choice, that there is not, which would be the last one in silence."""
 
     variant: Variant
 
     def __post_init__(self) -> None:
         """Raises ValueError."""
-        if self.variant not in VARIANTS:
-            known = ", ".join(map(repr, VARIANTS))
-            raise ValueError(f"variant: {self.variant!r} is none of {known}")
+        for name, choices in _choices(type(self)).items():
+            value = getattr(self, name)
+            if value not in choices:
+                known = ", ".join(map(repr, choices))
+                raise ValueError(f"{name}: {value!r} is none of {known}")
 
 
 @dataclass(frozen=True)

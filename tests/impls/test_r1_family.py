@@ -222,6 +222,20 @@ def test_a_row_of_supervision_is_another_stage(name):
     assert isinstance(stage, GroupStage)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: easyr1.Config(loss_avg_mode="sequence"), "loss_avg_mode: 'sequence' is none of"),
+        (lambda: mmr1_math_v0.Config(learn_by="words"), "learn_by: 'words' is none of 'rewards'"),
+        (lambda: lmm_r1.Config(variant="ppo"), "variant: 'ppo' is none of 'paper', 'code'"),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused(make, message):
+    """Any other mean than one over tokens would have been one over answers, in silence."""
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 # --- EasyR1: what its settings change in GRPO ----------------------------------------------------
 
 
