@@ -106,7 +106,7 @@ class Problems:
         return replace(scene, things=tuple(things))
 
     def base(self, seed: int = 0) -> Path:
-        """Trained on first use (about two minutes on one core), then kept in the user's cache."""
+        """Trained on first use (three minutes of a busy core), then kept in the user's cache."""
         from reference_impls.core.worlds.problems.build import first_use
 
         return first_use(self.levels["format"]).get(BASE_SEEDS[seed % len(BASE_SEEDS)])
