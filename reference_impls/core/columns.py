@@ -25,9 +25,12 @@ GIVEN = frozenset({"state", "drawn", "lm_loss", "item"})
 
 @dataclass(frozen=True)
 class Column:
-    """How a cell of a column is read; of a prompt, `images` is the column of what it is about."""
+    """How a cell of a column is read; of a prompt, `images` is the column of what it is about.
 
-    kind: Literal["images", "prompt", "answer", "numbers"]
+    plain: numbers or text, which a hook cannot do without. numbers: of columns that it can.
+    """
+
+    kind: Literal["images", "prompt", "answer", "plain", "numbers"]
     images: str = ""
 
 
@@ -105,7 +108,7 @@ def _try(stage: PairStage | HeadStage, config: Any, row: Row, found: Wants) -> N
             found.problem = found.problem or " ".join(str(error).split())
     found.needed |= needed
     for name in (needed | used) - GIVEN - set(row):
-        found.columns[name] = kinds.get(name, Column("numbers"))
+        found.columns[name] = kinds.get(name, Column("plain" if name in needed else "numbers"))
 
 
 def _lose(

@@ -8,8 +8,14 @@ from PIL import Image
 
 from reference_impls.core.columns import Column, wants
 from reference_impls.core.command_line import run
-from reference_impls.core.data.readers import DataError, first_row, open_records, read_rows
-from reference_impls.core.method import VARIANTS, GroupStage
+from reference_impls.core.data.readers import (
+    DataError,
+    first_row,
+    needed,
+    open_records,
+    read_rows,
+)
+from reference_impls.core.method import VARIANTS
 from tests.impls.scripts import SCRIPTS
 
 PAIR = {"image": "a.png", "chosen": "It is a red disc. It is big.", "rejected": "It is 3 cats."}
@@ -17,6 +23,7 @@ FURTHER = {
     "margin": 0.5, "label": [1], "segments": [[0, 2]], "chosen_score": 0.3, "rejected_score": 0.1,
     "negative_images": "b.png", "revised": "It is a red disc.", "target": "A disc.",
     "target_images": ["b.png"], "target_prompt": "What is it?",
+    "facts": "There is a red disc.",
 }  # fmt: skip
 """All that a method here asks of a row beside a pair."""
 ON_PAIRS = [name for name, script in SCRIPTS.items() if script.method.last.read is None]
@@ -57,7 +64,7 @@ def asked(script, path):
 @pytest.mark.parametrize("name", ON_PAIRS)
 def test_data_with_all_columns_is_read_and_each_that_is_missing_is_named(name, folder):
     script = SCRIPTS[name]
-    if isinstance(script.method.last, GroupStage):
+    if needed(script.method.last, script.method.config()) == {"answer"}:
         with pytest.raises(DataError, match=r"data\.jsonl, row 0: the method needs answer"):
             read(script, written(folder))
         return
@@ -66,10 +73,10 @@ def test_data_with_all_columns_is_read_and_each_that_is_missing_is_named(name, f
         assert len(rows) == 4
         first = rows[0]
     found = asked(script, written(folder))
-    needed = found.needed | ({"margin"} if "margin" in found.problem else set())
-    needed |= {"label"} if "`label`" in found.problem else set()
-    assert needed <= set(FURTHER) and needed <= set(first)
-    for column in needed:
+    wanted = found.needed | ({"margin"} if "margin" in found.problem else set())
+    wanted |= {"label"} if "`label`" in found.problem else set()
+    assert wanted <= set(FURTHER) and wanted <= set(first)
+    for column in wanted:
         read_until = time.monotonic()
         with pytest.raises(DataError, match=rf"data\.jsonl, row 0.*\b{column}\b"):
             read(script, written(folder, **{**FURTHER, column: None}))
@@ -85,10 +92,10 @@ def test_data_with_all_columns_is_read_and_each_that_is_missing_is_named(name, f
 def test_there_are_methods_that_ask_for_more_than_a_pair(folder):
     path = written(folder)
     found = {name: asked(SCRIPTS[name], path) for name in ON_PAIRS}
-    needed = {name: each.needed for name, each in found.items()}
-    assert needed["re_align"] == {"negative_images"} and needed["opa_dpo"] == {"revised"}
-    assert needed["dama"] == {"chosen_score", "rejected_score"}
-    assert needed["mdpo"] == needed["dpo"] == set()  # mDPO makes its own negative images
+    wanted = {name: each.needed for name, each in found.items()}
+    assert wanted["re_align"] == {"negative_images"} and wanted["opa_dpo"] == {"revised"}
+    assert wanted["dama"] == {"chosen_score", "rejected_score"}
+    assert wanted["mdpo"] == wanted["dpo"] == set()  # mDPO makes its own negative images
     assert found["re_align"].columns == {"negative_images": Column("images")}
     assert found["ha_dpo"].columns["target_prompt"] == Column("prompt", "target_images")
 
@@ -108,8 +115,8 @@ def test_further_columns_arrive_as_what_they_are(folder):
     [
         ("re_align", {"negative_images": "c.png"}, "column 'negative_images': there is no file"),
         ("opa_dpo", {"revised": 3}, "column 'revised': "),
-        ("dama", {"chosen_score": "high"}, "column 'chosen_score': neither a number nor a list"),
-        ("dama", {"chosen_score": float("nan")}, "column 'chosen_score': neither a number"),
+        ("dama", {"chosen_score": [None]}, "column 'chosen_score': neither numbers nor text"),
+        ("dama", {"chosen_score": float("nan")}, "column 'chosen_score': neither numbers"),
         ("ha_dpo", {"target_prompt": "<image> and <image>"}, "column 'target_prompt': "),
     ],
 )

@@ -183,10 +183,10 @@ class Records:
                 shown = record.get(column.images)
                 count = len(shown) if isinstance(shown, list) else int(shown is not None)
                 found[name] = prompt(messages_of(held, name), name, count)
-            elif all_numbers(held):
+            elif all_numbers(held) or (column.kind == "plain" and isinstance(held, str)):
                 found[name] = held
-            elif name in self.needs:
-                raise CellError(name, "neither a number nor a list of numbers; write one of them")
+            elif column.kind == "plain":
+                raise CellError(name, "neither numbers nor text; write one of them")
         return found
 
     def _layout_for(self, table: int, record: Record) -> Layout | None:
