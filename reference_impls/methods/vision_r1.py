@@ -2,9 +2,9 @@
 
 Equations 1 and 2 (section 3.4) negated, in stage s over G_s answers of at most L_s tokens:
 
-    L_s = - 1/G_s sum_i [ min(rho_i A_i, clip(rho_i, 1-epsilon, 1+epsilon) A_i) - beta D_i ]
+    L_s = - 1/G_s sum_i 1/|o_i| sum_t [ min(rho A_i, clip(rho, 1-epsilon, 1+epsilon) A_i) - beta D ]
     A_i = (r_i - mean(r)) / std(r),   r_i = 1 if format and answer are right, else 0
-    D = pi_ref/pi_theta - log(pi_ref/pi_theta) - 1,   rho = pi_theta/pi_old    of whole answers
+    D = pi_ref/pi_theta - log(pi_ref/pi_theta) - 1,   rho = pi_theta/pi_old    of token t
 
 Own: data recipe, schedule. First SFT on thoughts that question and check themselves, which a text
 model wrote from descriptions of the pictures. These are too long, while right ones are short: so
@@ -16,8 +16,9 @@ to 47.7; table 6: without the cold start it is 51.8.
 Variants. Osilly/Vision-R1@c0616815edeec449c6e42de4300b875d608230c5 has code of the cold start alone
 (train/cold_start/, LLaMA-Factory). For the reinforcement README.md#L184-L186 points to EasyR1 or
 verl, whose mean over tokens and asymmetric clip are not the paper's, and the survey has prose only:
-all variants are the paper's. Its equations have probabilities of whole answers, where GRPO's paper
-has tokens and a mean over them; `whole_answers=False` is GRPO's form.
+all variants are the paper's. It trains with GRPO (arXiv:2402.03300) and claims no objective of its
+own, but prints it without tokens: ratio and divergence are of pi(o_i|q). That is read as shorthand;
+`whole_answers=True` takes it at its word, which sums over thousands of tokens.
 
 Simplifications
 
@@ -75,7 +76,7 @@ class Config(BaseConfig):
 
     beta: float = 0.01  # section 3.4
     epsilon: float = 0.2  # section 3.4. Idle with one update per batch
-    whole_answers: bool = True  # equations 1 and 2; else ratios per token, as GRPO's paper
+    whole_answers: bool = False  # True: equations 1 and 2 to the letter, ratios of whole answers
     checks: int = 1  # ours: how often a thought of the cold start goes over its work again
     cold_term: bool = True  # section 3.3; without it Vision-R1-Zero, with stages (table 6)
     suppression_term: bool = True  # section 3.4: the first stage's cap; without it table 5
@@ -145,7 +146,7 @@ def loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:  # fmt: skip
     """The clipped loss; all tensors (prompts x group, T). values, returns, weights are not used.
 
-    `ref_logps` may be None when beta is 0. An answer is one action: log-probabilities are summed.
+    `ref_logps` may be None when beta is 0. With `whole_answers` log-probabilities are summed.
     """
     if not cfg.whole_answers:
         return groups.grpo(logps, old_logps, ref_logps, advantages, mask, cfg)
@@ -189,7 +190,7 @@ METHOD = Method(
     ablations={
         "no cold start": {"cold_term": False},
         "no suppression": {"suppression_term": False},
-        "ratio per token": {"whole_answers": False},
+        "ratio of whole answers": {"whole_answers": True},
     },
     expectations=(
         Expectation(

@@ -403,7 +403,8 @@ def test_vision_r1_lifts_the_cap_and_samples_less():
     }
 
 
-def test_vision_r1_ratios_are_of_whole_answers():
+def test_vision_r1_ratios_are_of_tokens_or_of_whole_answers():
+    assert not vision_r1.Config().whole_answers
     # Two tokens with log-ratios 0.15 each: e^0.3 = 1.35 is clipped for the answer, and neither
     # e^0.15 = 1.16 would be by itself.
     old, mask = numbers([[-1.0, -1.0]]), numbers([[1.0, 1.0]])
