@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from reference_impls.core.method import Answer, HeadStage, PairStage, Row, Stage, View
+from reference_impls.core.method import Answer, HeadStage, PairStage, PpoStage, Row, Stage, View
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,6 +86,9 @@ def wants(stages: Sequence[Stage], config: Any, row: Row) -> Wants:
     for stage in stages:
         if isinstance(stage, (PairStage, HeadStage)):
             _try(stage, config, row, found)
+        elif isinstance(stage, PpoStage) and stage.scores_of(config) and "answer" not in row:
+            # Scores are of sampled answers and cannot be tried; a rule among them compares with it.
+            found.columns["answer"] = Column("plain")
     return found
 
 

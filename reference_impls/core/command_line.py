@@ -256,8 +256,8 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
         import torch
 
         torch.set_num_threads(1)
-    check_paths(options["model"], options["dataset"])
     check_episodes(method, options["dataset"])
+    check_paths(options["model"], options["dataset"])
     lab_split = check_split(options)
     world = chosen_world(script, options["world_name"], options["conditions"])
     output = options["output"] or Path("runs") / f"{method.record}-seed{options['seed']}"

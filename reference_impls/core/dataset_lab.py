@@ -20,10 +20,8 @@ from PIL import Image
 
 from reference_impls.core.data.annotators import Annotator, Choice
 from reference_impls.core.data.readers import Rows, open_records
-from reference_impls.core.data.readers.cells import CellError, Picture, Record
-from reference_impls.core.data.readers.layouts import Media as Shape
-from reference_impls.core.data.readers.layouts import layout_of, without_frame
-from reference_impls.core.data.readers.messages import Message, messages_of, prompt
+from reference_impls.core.data.readers.layouts import question_of
+from reference_impls.core.data.readers.messages import Message
 from reference_impls.core.data.rows import Tally, said
 from reference_impls.core.data.verbal import JUDGES, Verbal
 from reference_impls.core.judges import Workshop
@@ -35,8 +33,6 @@ from reference_impls.core.worlds.protocol import Item, Media, Segment
 
 CHUNK = 64
 """Questions whose images are in memory at a time."""
-QUESTIONS = ("question", "prompt", "problem")
-"""Columns that hold a question, the first one that is there."""
 
 
 class NeedsScene(LookupError):
@@ -285,23 +281,6 @@ def questions_of(
     )
     rows.read_through()
     return rows
-
-
-def question_of(record: Row) -> Row:
-    """The question of a record, its images not opened. Raises CellError."""
-    pictures: list[Picture] = record["images"]
-    column = next((name for name in QUESTIONS if name in record), "")
-    if not column:
-        layout = layout_of(record)
-        if layout is None or layout.media is not None:
-            raise CellError("", f"there is no column with a question: {', '.join(QUESTIONS)}")
-        found = layout.read(Record(record), Shape(len(pictures)))
-        return {"images": pictures, "prompt": found[0]["prompt"]}
-    asked = record[column]
-    if isinstance(asked, str):
-        asked = without_frame(asked)
-    turns = messages_of(asked, column)
-    return {"images": pictures, "prompt": prompt(turns, column, len(pictures))}
 
 
 # --- whether a step can do without a scene -------------------------------------------------------

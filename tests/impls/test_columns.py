@@ -65,7 +65,10 @@ def asked(script, path):
 def test_data_with_all_columns_is_read_and_each_that_is_missing_is_named(name, folder):
     script = SCRIPTS[name]
     if needed(script.method.last, script.method.config()) == {"answer"}:
-        with pytest.raises(DataError, match=r"data\.jsonl, row 0: the method needs answer"):
+        assert read(script, written(folder, answer=3))[0]["answer"] == "3"
+        with pytest.raises(
+            DataError, match=r"data\.jsonl, row 0, column 'answer': the column is m"
+        ):
             read(script, written(folder))
         return
     for variant in VARIANTS:
@@ -98,6 +101,12 @@ def test_there_are_methods_that_ask_for_more_than_a_pair(folder):
     assert wanted["mdpo"] == wanted["dpo"] == set()  # mDPO makes its own negative images
     assert found["re_align"].columns == {"negative_images": Column("images")}
     assert found["ha_dpo"].columns["target_prompt"] == Column("prompt", "target_images")
+
+
+def test_a_score_by_rule_gets_the_true_answer_that_data_has(folder):
+    rows = read(SCRIPTS["fact_rlhf"], written(folder, answer="Yes", facts="A disc."))
+    assert [row["answer"] for row in rows] == ["Yes"] * 4
+    assert "answer" not in read(SCRIPTS["fact_rlhf"], written(folder, facts="A disc."))[0]
 
 
 def test_further_columns_arrive_as_what_they_are(folder):

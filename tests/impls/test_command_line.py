@@ -105,6 +105,7 @@ def test_a_reinforcement_run_has_its_parent_in_place_of_dpo(tmp_path, capsys):
         ("mdpo", ["--steps", "2", "--epochs", "1"], "not both"),
         ("rl4vlm", ["--world", "scenes"], "--world: the world scenes has no task 'act'"),
         ("rl4vlm", ["--model", ".", "--dataset", "."], "no row of a dataset begins an episode"),
+        ("rl4vlm", ["--dataset", "."], "no row of a dataset begins an episode"),
         ("mdpo", ["--model", "./nowhere"], "there is nothing at './nowhere'"),
         ("mdpo", ["--dataset", "./nowhere"], "there is nothing at './nowhere'"),
         ("mdpo", ["--dataset", "a:b/c", "--model", "a:b/c"], "there is nothing at 'a:b/c'"),

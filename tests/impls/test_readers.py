@@ -171,6 +171,22 @@ def test_every_layout_has_an_example_here_and_a_line_in_the_guide(folder):
             assert source.split(" ")[0].split("@")[0].split("#")[0] in said, (layout.name, source)
 
 
+@pytest.mark.parametrize("method", ["grpo", "rloo", "ppo"])
+@pytest.mark.parametrize("column", ["question", "prompt", "problem"])
+def test_rewards_by_rule_read_questions_with_their_true_answers(method, column, folder):
+    """No pair is needed; one that is there is left alone."""
+    script = load_script(method).method
+    records = [{column: "How many?", "image": "0.png", "answer": answer} for answer in (3.0, "3")]
+    records.append({"question": "How many?", "chosen": "3", "rejected": "4", "answer": "3"})
+    rows = read_rows(str(written(folder / "data.jsonl", *records)), script.last, script.config())
+    for row in rows:
+        assert row["answer"] == "3" and set(row) == {"prompt", "images", "answer", "place"}
+        assert row["prompt"] == [{"role": "user", "content": "How many?"}]
+    written(folder / "data.jsonl", PAIR)
+    with pytest.raises(DataError, match="column 'answer': the column is missing"):
+        read_rows(str(folder / "data.jsonl"), script.last, script.config())
+
+
 def test_ha_dpo_finds_visual_genome_by_id_and_asks_one_of_its_own_questions(folder):
     (folder / "VG_100K_2").mkdir()
     (folder / "0.png").rename(folder / "VG_100K_2" / "7.jpg")

@@ -32,6 +32,7 @@ from reference_impls.core.data.readers import (
     learn_columns,
     needed,
     open_records,
+    reading,
 )
 from reference_impls.core.data.readers.files import SPLITS, splits_of
 from reference_impls.core.data.rows import text, too_few
@@ -550,10 +551,11 @@ def check_data(
     batch, room = batch_size or 1, 0
     if method is not None:
         chosen = load_script(method).method
-        stage, read = chosen.last, chosen.last.read
+        stage = chosen.last
         config = chosen.config()
         fed = chosen.fed(config)
         needs = needed(stage, config)
+        read = reading(stage, needs)
         batch = batch_size or stage.paper.batch_size
         if isinstance(stage, SamplingStage):
             room = answer_length or stage.paper.max_new_tokens

@@ -47,6 +47,7 @@ from reference_impls.core.data.readers.layouts import (
     VIDEO_COLUMN,
     Layout,
     Media,
+    answered,
     explained,
     layout_of,
 )
@@ -422,6 +423,12 @@ def needed(stage: Stage, config: Any) -> frozenset[str]:
     return frozenset({"answer"} if compared else ())
 
 
+def reading(stage: Stage, needs: frozenset[str]) -> Read | None:
+    """How a stage reads a record: in its own way; as a question with its true answer, where it is
+    rewarded by rules; or None, by a layout of pairs."""
+    return stage.read or (answered if "answer" in needs else None)
+
+
 def first_row(records: Records) -> tuple[Place, Row] | None:
     """The first row that can be read, its images opened, and its place. Raises DataError."""
     for _, _, _, item in records.numbered(whole=True):
@@ -481,9 +488,10 @@ def read_rows(
     `note` is told in one line how many rows there are, and how many were dropped and why. `fed` are
     all stages that are given the rows, this one alone by default. Raises DataError, also where one
     of them needs, under its config, a column that the data has not."""
+    needs: frozenset[str] = needed(stage, config) if config is not None else frozenset()
     records = open_records(
-        name, split=split, image_root=image_root, limit=limit, read=stage.read,
-        needs=needed(stage, config) if config is not None else frozenset(),
+        name, split=split, image_root=image_root, limit=limit, read=reading(stage, needs),
+        needs=needs,
     )  # fmt: skip
     if config is not None:
         learn_columns(records, fed or (stage,), config)

@@ -19,7 +19,9 @@ from reference_impls.core.data.images import cut
 from reference_impls.core.data.readers.cells import (
     CellError,
     Dropped,
+    Picture,
     Record,
+    as_final_answer,
     checked_characters,
     json_of,
     listed,
@@ -388,3 +390,33 @@ def layout_of(record: Mapping[str, Any]) -> Layout | None:
 def explained() -> str:
     """The layouts in one line, for messages."""
     return "; ".join(", ".join(each.columns) for each in LAYOUTS)
+
+
+# --- questions without a pair ---------------------------------------------------------------------
+
+QUESTIONS = ("question", "prompt", "problem")
+"""Columns that hold a question, the first one that is there."""
+
+
+def question_of(record: Row) -> Row:
+    """The question of a record, its images not opened. Raises CellError."""
+    pictures: Sequence[Picture] = record["images"]
+    column = next((name for name in QUESTIONS if name in record), "")
+    if not column:
+        layout = layout_of(record)
+        if layout is None or layout.media is not None:
+            raise CellError("", f"there is no column with a question: {', '.join(QUESTIONS)}")
+        found = layout.read(Record(record), Media(len(pictures)))
+        return {"images": pictures, "prompt": found[0]["prompt"]}
+    asked = record[column]
+    if isinstance(asked, str):
+        asked = without_frame(asked)
+    turns = messages_of(asked, column)
+    return {"images": pictures, "prompt": prompt(turns, column, len(pictures))}
+
+
+def answered(record: Row) -> Row:
+    """The question of a record with the true answer that rules compare with, column `answer`.
+
+    Raises CellError."""
+    return {**question_of(record), "answer": as_final_answer(record["answer"], "answer")}
