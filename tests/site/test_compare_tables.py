@@ -7,6 +7,7 @@ import re
 import pytest
 
 from mmalign.check.latex import problems, to_mathml
+from mmalign.records import lab
 from mmalign.records.kb import KnowledgeBase
 from mmalign.records.read import load
 from mmalign.site import compare_tables, pages, script
@@ -21,6 +22,10 @@ class Config:
 
 
 def make_pairs(world):
+    return []
+
+
+def reward_short(texts):
     return []
 
 
@@ -122,13 +127,22 @@ def test_a_script_is_shown_with_anchors_and_its_terms():
     assert script.terms(SOURCE) == [
         ("Config", "hyperparameters, each with its source", 5),
         ("make_pairs", "data step", 9),
-        ("loss", "objective", 13),
-        ("chosen", "in the objective", 14),
-        ("rejected", "in the objective", 14),
-        ("text_term", "in the objective", 15),
+        ("reward_short", "a reward", 13),
+        ("loss", "objective", 17),
+        ("chosen", "in the objective", 18),
+        ("rejected", "in the objective", 18),
+        ("text_term", "in the objective", 19),
     ]
     shown = script.listing(SOURCE)
     assert "\n" not in shown
-    assert '<span id="L15"><a href="#L15">  15</a>' in shown
+    assert '<span id="L19"><a href="#L19">  19</a>' in shown
     assert "a &lt; b &amp; c" in shown
-    assert '<a href="#L15" title="in the objective">' in script.links(SOURCE)
+    assert '<a href="#L19" title="in the objective">' in script.links(SOURCE)
+
+
+def test_the_command_of_a_method_that_plays_names_no_dataset(real, checkout):
+    written = pages(real, scripts=lab.scripts(checkout))
+    for id_, method in real.methods.items():
+        if method.reference_impl:
+            plays = id_ == "rl4vlm"
+            assert ("--dataset DATA" in written[f"methods/{id_}.md"]) is not plays, id_

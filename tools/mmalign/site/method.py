@@ -251,7 +251,9 @@ def _run(page: Page, method: Method) -> str:
         return ""
     name = method.reference_impl.removesuffix(".py")
     path = f"reference_impls/methods/{name}.py"
-    real = "--model MODEL --dataset DATA --device cuda --dtype bfloat16"
+    source = page.atlas.scripts.get(name)
+    data = "" if source and script.plays(source) else "--dataset DATA "
+    real = f"--model MODEL {data}--device cuda --dtype bfloat16"
     several = f"accelerate launch {path} {real} --no-baselines"
     rows = [
         ("In the lab, on a CPU", code(f"mmalign run {method.id}")),
@@ -259,7 +261,6 @@ def _run(page: Page, method: Method) -> str:
         ("On several GPUs", code(several)),
     ]
     guide = page.to("guide/run-on-your-data.md", "Models, data and options")
-    source = page.atlas.scripts.get(name)
     return section(
         "Run it",
         "run",

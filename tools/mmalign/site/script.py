@@ -13,9 +13,10 @@ PARTS = {
     "rewards": "rewards",
     "prepare": "negative images",
     "advantages": "advantages",
+    "gae": "advantages and returns",
     "loss": "objective",
 }
-"""Name in a script -> what it is."""
+"""Name in a script -> what it is. Functions `reward_*` are rewards, too."""
 OBJECTIVES = "reference_impls.core.objective."
 """Modules with what objectives of several scripts have in common."""
 
@@ -46,6 +47,8 @@ def terms(source: str) -> list[tuple[str, str, int]]:
             continue
         if node.name in PARTS:
             found.append((node.name, PARTS[node.name], node.lineno))
+        elif node.name.startswith("reward_"):
+            found.append((node.name, "a reward", node.lineno))
         if node.name == "loss":
             seen = set()
             for each in ast.walk(node):
@@ -65,6 +68,12 @@ def links(source: str) -> str:
         f'<a href="#L{line}" title="{about}">{code(name)}</a>'
         for name, about, line in terms(source)
     )
+
+
+def plays(source: str) -> bool:
+    """Whether a stage of the script plays in environments, so that no dataset takes their place."""
+    calls = (each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Call))
+    return any(word.arg == "environments" for call in calls for word in call.keywords)
 
 
 def shared(source: str) -> str:
