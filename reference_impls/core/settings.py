@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 Variant = Literal["paper", "code", "survey"]
 VARIANTS: tuple[Variant, ...] = ("paper", "code", "survey")
@@ -17,9 +18,15 @@ def _choices(config: type) -> dict[str, tuple[Any, ...]]:
 
 class BaseConfig:
     """What every script's `Config`, a frozen dataclass, derives from: it refuses a variant, or
-    another choice, that there is not, which would be the last one in silence."""
+    another choice, that there is not, which would be the last one in silence.
+
+    Fields named in `not_negative` (weights, widths of clips) and in `up_to_one` (discounts, shares;
+    neither negative) have these bounds.
+    """
 
     variant: Variant
+    not_negative: ClassVar[tuple[str, ...]] = ()
+    up_to_one: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError."""
@@ -28,6 +35,11 @@ class BaseConfig:
             if value not in choices:
                 known = ", ".join(map(repr, choices))
                 raise ValueError(f"{name}: {value!r} is none of {known}")
+        for name in self.not_negative + self.up_to_one:
+            value, largest = getattr(self, name), 1.0 if name in self.up_to_one else math.inf
+            if not 0 <= value <= largest:
+                bound = "from 0 to 1" if name in self.up_to_one else "0 or more"
+                raise ValueError(f"{name} is {value}; it must be {bound}")
 
 
 @dataclass(frozen=True)

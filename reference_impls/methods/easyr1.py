@@ -16,7 +16,8 @@ computes is the method, and `paper`, `code` and `survey` are the same. The code 
 hiyouga/EasyR1@b44b311b669bf1fd1aa2fc36f2251482ba33cb16, verl/...:
 
 * trainer/core_algos.py#L176-L216: advantages; a group needs two answers;
-* trainer/core_algos.py#L410-L509 and workers/actor/config.py#L107-L116: surrogate and its defaults;
+* trainer/core_algos.py#L410-L509 and workers/actor/config.py#L107-L116: surrogate and its defaults.
+  It keeps log-ratios within 20, where clips have long ended the gradient; here they end at 80;
 * trainer/core_algos.py#L590-L594, workers/actor/dp_actor.py#L272-L287: KL, computed in float32; the
   factor in L287 makes the mean one over the tokens of a whole step. With `loss_avg_mode="seq"` that
   factor is wrong there: a micro-batch then counts by its tokens. Ours does not;
@@ -53,6 +54,8 @@ from reference_impls.core.objective.groups import (
     clipped_surrogate,
     group_advantages,
     k3,
+    kept,
+    likelihood_ratio,
     outside,
     token_mean,
 )
@@ -93,6 +96,8 @@ class Config(BaseConfig):
     kl_limit: float = 10.0  # verl/trainer/core_algos.py#L594
     format_weight: float = 0.1  # examples/reward_function/math.py#L37
     variant: Variant = "paper"
+    not_negative = "beta", "clip_ratio_low", "clip_ratio_high", "clip_ratio_dual", "kl_limit"
+    up_to_one = ("format_weight",)
 
 
 def questions(lab: Lab, cfg: Config) -> list[Row]:
@@ -115,7 +120,8 @@ def read_record(record: Row) -> Row:
 def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
     """1 where the last \\boxed{}, or without one the answer's tags, hold the true answer.
 
-    A text with neither is compared as a whole (r1v.py#L34-L36).
+    A text with neither is compared as a whole (r1v.py#L34-L36, where an answer of several lines
+    has no tags either).
     """
 
     def given(text: str) -> str:
@@ -168,11 +174,11 @@ def loss(
     `ref_logps` may be None when beta is 0.
     """
     low, high = cfg.clip_ratio_low, cfg.clip_ratio_high
-    ratio = (logps - old_logps).exp()
+    ratio = likelihood_ratio(kept(logps - old_logps, mask))
     per_token = -clipped_surrogate(ratio, advantages, low, high, cfg.clip_ratio_dual)
     metrics = {"clip_fraction": token_mean(outside(ratio, low, high), mask)}
     if ref_logps is not None and cfg.beta:
-        divergence = k3(logps, ref_logps).clamp(max=cfg.kl_limit)
+        divergence = k3(kept(logps, mask), kept(ref_logps, mask)).clamp(max=cfg.kl_limit)
         per_token = per_token + cfg.beta * divergence
         metrics["kl"] = token_mean(divergence.detach(), mask)
     by_token = cfg.loss_avg_mode == "token"

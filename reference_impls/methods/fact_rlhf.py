@@ -29,7 +29,8 @@ Simplifications
 
 Official code: llava-rlhf/LLaVA-RLHF@830a083f:RLHF/models/ppo_trainer.py (`variant="code"`):
 #L124-L126 cuts the log-ratio of the KL off at zero from below; #L277-L301 rewards a No that is
-right with 0.5, punishes a false Yes with -0.5, and gives nothing where Yes is right; #L159-L164
+right with 0.5, punishes a false Yes with -0.5, and gives nothing where Yes is right (capitals count
+there and not here, where the lab's answers have none); #L159-L164
 multiplies rewards by 10 where they are not whitened, as the script has it; #L175-L177 whitens
 advantages; losses are means over all 896 places, padding included (here over the longest answer).
 RLHF/models/reward_model.py#L315 adds 0.001 times the mean of r_w + r_l, without sign, to the
@@ -60,7 +61,7 @@ from reference_impls.core.method import (
     View,
 )
 from reference_impls.core.objective import ppo
-from reference_impls.core.objective.groups import whitened_tokens
+from reference_impls.core.objective.groups import kept, whitened_tokens
 from reference_impls.core.objective.reward import pairwise, rewards_of
 from reference_impls.core.scores import PairBatch
 from reference_impls.core.settings import BaseConfig, TrainSettings, lab
@@ -111,6 +112,8 @@ class Config(BaseConfig):
     correct_term: bool = True  # False: nothing for a right answer
     length_term: bool = True  # False: length costs nothing
     variant: Variant = "paper"
+    not_negative = "beta", "epsilon", "c1"
+    up_to_one = "gamma", "lam"
 
 
 # --- data ----------------------------------------------------------------------------------------
@@ -248,7 +251,7 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, cfg: Config) -> tuple[Ten
     if cfg.variant != "code":
         return ppo.gae(rewards, values, mask, cfg.gamma, cfg.lam)
     advantages, returns = ppo.gae(10 * rewards, values, mask, cfg.gamma, cfg.lam)
-    centred = (advantages - ppo.masked_mean(advantages, mask)) * mask
+    centred = kept(advantages - ppo.masked_mean(advantages, mask), mask)
     spread = ppo.masked_mean(centred**2, mask).sqrt()
     return centred / (spread + 1e-8), returns
 

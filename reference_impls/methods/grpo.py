@@ -54,6 +54,7 @@ class Config(BaseConfig):
     beta: float = 0.04  # section 4.2
     epsilon: float = 0.2  # in no source; PPO's and TRL's. Idle with one update per batch
     variant: Variant = "paper"
+    not_negative = "beta", "epsilon"
 
 
 def questions(lab: Lab, cfg: Config) -> list[Row]:

@@ -20,7 +20,7 @@ Variants. They differ in what stands in place of the value model:
   answer's last token, -beta k1 at each, a token's advantage is the sum from there on, and all of a
   batch's tokens are brought to mean 0 and deviation 1. models/loss.py#L75-L101: clipped, a mean
   over tokens. models/remote_rm/math_verifier.py#L75-L79: where the true answer cannot be parsed
-  every answer is right; L31-L40: no tag twice, nothing between thought and answer;
+  every answer is right; L31-L40: no part opened or closed twice, nothing between the two;
 * `survey`: "RLOO on text only", its section 3.1.3, which is the first README (@6e36707, no KL): one
   stage of RLOO as its paper has it (arXiv:2402.14740), an answer being one action.
 
@@ -45,7 +45,6 @@ from torch import Tensor
 from reference_impls.core.command_line import main
 from reference_impls.core.data.readers.cells import as_final_answer
 from reference_impls.core.data.readers.messages import messages_of, prompt
-from reference_impls.core.data.rules import one_thought_one_answer
 from reference_impls.core.data.rules import reward_final_answer as reward_accuracy
 from reference_impls.core.data.rules import reward_thought_then_answer as reward_format
 from reference_impls.core.lab import Lab
@@ -93,6 +92,8 @@ class Config(BaseConfig):
     text_term: bool = True  # section 4.1: the text stage; without it Direct-RL
     pictures_term: bool = True  # section 4.2: the stage of pictures; without it FRE-Text
     variant: Variant = "paper"
+    not_negative = "beta", "format_weight", "epsilon", "value_clip"
+    up_to_one = "gamma", "lam"
 
 
 def questions(lab: Lab, cfg: Config) -> list[Row]:
@@ -117,8 +118,17 @@ def reward_accuracy_or_unread(completions: Sequence[str], answers: Sequence[str]
 
 
 def reward_format_strict(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """The code's: a thought and an answer in tags, none of them twice."""
-    return [float(one_thought_one_answer(completion)) for completion in completions]
+    """The code's: a thought and an answer in tags, each opened and closed once. A closing tag of
+    the other part is text."""
+
+    def formed(text: str) -> bool:
+        once = text.count("<think>") == 1 == text.count("<answer>")
+        thought, _, rest = text.strip().partition("</think>")
+        answer, closed, after = rest.lstrip().partition("</answer>")
+        begun = thought.startswith("<think>") and answer.startswith("<answer>")
+        return once and begun and bool(closed) and not after
+
+    return [float(formed(completion)) for completion in completions]
 
 
 def rewards(cfg: Config) -> dict[str, Reward]:
@@ -136,7 +146,7 @@ def weighted(rewards: Mapping[str, Tensor], cfg: Config) -> Tensor:
 def advantages(rewards: Tensor, cfg: Config) -> Tensor:
     """(prompts, group): beside the group's mean (code) or the others' (survey). PPO has none."""
     if cfg.variant == "code":
-        return rewards - rewards.mean(1, keepdim=True)
+        return groups.beside_the_group(rewards)
     return groups.rloo_advantages(rewards) if cfg.variant == "survey" else rewards
 
 

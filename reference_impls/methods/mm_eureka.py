@@ -80,6 +80,7 @@ class Config(BaseConfig):
     difficulty_term: bool = True  # section 2.2: only questions that are sometimes answered right
     online_term: bool = False  # section 4.2: groups all right or all wrong are left out
     variant: Variant = "paper"
+    not_negative = "beta", "epsilon", "format_weight", "tries"
 
 
 def solvable(lab: Lab, cfg: Config) -> list[Row]:

@@ -71,6 +71,8 @@ class Config(BaseConfig):
     balance_term: bool = True  # README.md: uniform over difficulty and kind
     learn_by: LearnBy = "rewards"  # README.md, Ablation Studies: SFT on answers; own are ours
     variant: Variant = "paper"
+    not_negative = "beta", "epsilon", "tries"
+    up_to_one = ("kept",)
 
 
 def operation(subject: str) -> str:

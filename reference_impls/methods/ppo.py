@@ -22,7 +22,7 @@ Simplifications
 
 Official code: openai/baselines@ea25b9e8:baselines/ppo2/model.py#L69-L91 has another value loss,
 0.5 times half of the larger of (V - R)^2 and of the error of V kept within epsilon of its old
-value, and normalises advantages (#L136): `variant="code"`. Advantages: ppo2/runner.py#L56-L65, the
+value, and normalises advantages (#L139): `variant="code"`. Advantages: ppo2/runner.py#L56-L65, the
 same. The repository's older baselines/ppo1/pposgd_simple.py#L110-L115 has the paper's loss, c1 1.
 The survey has no equation of its own: survey = paper."""
 
@@ -37,7 +37,7 @@ from reference_impls.core.data.rules import reward_number
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, Method, PpoStage, Row, Variant
 from reference_impls.core.objective import ppo
-from reference_impls.core.objective.groups import whitened_tokens
+from reference_impls.core.objective.groups import likelihood_ratio, whitened_tokens
 from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ()  # no pairs: the policy answers, and a rule judges
@@ -62,6 +62,8 @@ class Config(BaseConfig):
     lam: float = 0.95  # table 3
     beta: float = 0.02  # InstructGPT, appendix C.4
     variant: Variant = "paper"
+    not_negative = "beta", "epsilon", "c1"
+    up_to_one = "gamma", "lam"
 
 
 def questions(lab: Lab, cfg: Config) -> list[Row]:
@@ -101,7 +103,7 @@ def loss(
         "policy_loss": policy,
         "value_loss": critic,
         "clip_fraction": clipped,
-        "ratio": ppo.masked_mean((logps - old_logps).exp(), mask),
+        "ratio": ppo.masked_mean(likelihood_ratio(logps - old_logps), mask),
     }
 
 

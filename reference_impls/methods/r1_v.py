@@ -79,6 +79,7 @@ class Config(BaseConfig):
     epsilon: float = 0.2  # in no source; PPO's and TRL's. Idle with one update per batch
     format_reward: bool = True  # open_r1/grpo.py: both rewards, weight 1 each
     variant: Variant = "paper"
+    not_negative = "beta", "epsilon"
 
 
 def counting_prompts(lab: Lab, cfg: Config) -> list[Row]:

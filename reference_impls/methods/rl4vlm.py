@@ -27,7 +27,8 @@ RL4VLM/RL4VLM@b989b57400ad1010306fe170a547b57e7d21389c:
   Its scripts have mini-batches of one step, so that the rule holds step by step: with a negative
   advantage such a step has no gradient;
 * llava_interface/interface.py#L66-L81: the first two tokens of a thought are not scored; without a
-  match for the action's key the last five tokens are the action (`thoughts`). In the paper an
+  match for the action's key the last five tokens are the action (`thoughts`), and an answer of
+  fewer tokens has the constant -2 for its log-probability, which is not imitated. In the paper an
   answer without the key is all thought;
 * model.py#L91-L101 with main.py: the update scores answers under the prompt of the first step of
   all. In number-line prompts do not change; for `points` this is not imitated;
@@ -64,7 +65,7 @@ from torch import Tensor
 from reference_impls.core.command_line import main
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Answer, Expectation, Method, PpoStage, Row, Variant
-from reference_impls.core.objective import ppo
+from reference_impls.core.objective import groups, ppo
 from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ()  # no pairs: the policy plays, and the game pays
@@ -96,6 +97,8 @@ class Config(BaseConfig):
     gamma: float = 0.9  # a2c_ppo_acktr/arguments.py#L37-L41
     gae_lambda: float = 0.95  # a2c_ppo_acktr/arguments.py#L47-L51
     variant: Variant = "paper"
+    not_negative = "epsilon", "c"
+    up_to_one = "lam", "gamma", "gae_lambda"
 
 
 def beginnings(lab: Lab, cfg: Config) -> list[Row]:
@@ -125,11 +128,16 @@ def thoughts(answer: Answer, cfg: Config) -> list[float]:
 
 def log_probability(logps: Tensor, mask: Tensor, weights: Tensor | None, cfg: Config) -> Tensor:
     """(B,) equation 4.3 of answers (B, T); `weights` is 1 on thought tokens."""
-    thought = torch.zeros_like(mask) if weights is None else weights * mask
-    action = mask - thought
+    thought = of_thoughts(weights, mask).to(logps)
+    action = mask.to(logps) - thought
     if cfg.variant == "code":
-        thought = torch.cat([torch.zeros_like(mask[:, :UNSCORED]), thought[:, UNSCORED:]], 1)
-    return ((cfg.lam * thought + action) * logps).sum(-1)
+        thought = thought * ((mask > 0).cumsum(-1) > UNSCORED)
+    return ((cfg.lam * thought + action) * groups.kept(logps, mask)).sum(-1)
+
+
+def of_thoughts(weights: Tensor | None, mask: Tensor) -> Tensor:
+    """(B, T) 1 on the answers' thought tokens; without weights there are none."""
+    return torch.zeros_like(mask) if weights is None else groups.kept(weights, mask)
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, cfg: Config) -> tuple[Tensor, Tensor]:
@@ -146,7 +154,7 @@ def normalised(estimates: Tensor, mask: Tensor, cfg: Config) -> Tensor:
 
 def advantages(rewards: Tensor, cfg: Config) -> Tensor:
     """(episodes, steps) estimates of GAE, normalised; every step took place."""
-    return normalised(rewards, torch.ones_like(rewards), cfg)
+    return normalised(groups.floating(rewards), torch.ones_like(rewards), cfg)
 
 
 def loss(
@@ -161,16 +169,17 @@ def loss(
     """
     said = mask.sum(-1) > 0
     new, old = (log_probability(each, mask, weights, cfg)[said] for each in (logps, old_logps))
-    gain, ratio = of_answers(advantages, mask)[said], (new - old).exp()
+    gain, ratio = of_answers(advantages, mask)[said], groups.likelihood_ratio(new - old)
+    answers, tokens = said.sum().clamp(min=1), (mask > 0).sum().clamp(min=1)
     plain, bounded = ratio * gain, ratio.clamp(1 - cfg.epsilon, 1 + cfg.epsilon) * gain
     surrogate = torch.min(plain, bounded)
     if cfg.variant == "code":
         surrogate = torch.where(ratio > TIMES_TOO_LIKELY, bounded, surrogate)
-    policy = -surrogate.mean()
+    policy = -surrogate.sum() / answers
     metrics = {
         "policy_loss": policy,
-        "clip_fraction": (surrogate < plain).to(mask.dtype).mean(),
-        "thought_share": (mask if weights is None else weights * mask)[said].sum() / mask.sum(),
+        "clip_fraction": (surrogate < plain).sum() / answers,
+        "thought_share": of_thoughts(weights, mask).sum() / tokens,
     }
     if values is None or old_values is None or returns is None:
         return policy, metrics
@@ -179,7 +188,7 @@ def loss(
     if cfg.variant == "code":
         near = before + (value - before).clamp(-cfg.epsilon, cfg.epsilon)
         error = torch.max(error, (near - target) ** 2) / 2
-    metrics["value_loss"] = error.mean()
+    metrics["value_loss"] = error.sum() / answers
     return policy + cfg.c * metrics["value_loss"], metrics
 
 

@@ -52,6 +52,7 @@ class Config(BaseConfig):
 
     beta: float = 0.03  # appendix C, TL;DR
     variant: Variant = "paper"
+    not_negative = ("beta",)
 
 
 def questions(lab: Lab, cfg: Config) -> list[Row]:

@@ -81,6 +81,7 @@ class Config(BaseConfig):
     cold_term: bool = True  # section 3.3; without it Vision-R1-Zero, with stages (table 6)
     suppression_term: bool = True  # section 3.4: the first stage's cap; without it table 5
     variant: Variant = "paper"
+    not_negative = "beta", "epsilon", "checks"
 
 
 def checked(text: str, times: int) -> str:
@@ -150,12 +151,12 @@ def loss(
     """
     if not cfg.whole_answers:
         return groups.grpo(logps, old_logps, ref_logps, advantages, mask, cfg)
-    ratio = ((logps - old_logps) * mask).sum(-1).exp()
+    ratio = groups.likelihood_ratio(groups.answer_sum(logps - old_logps, mask))
     advantage = groups.answer_mean(advantages, mask)
     objective = groups.clipped_surrogate(ratio, advantage, cfg.epsilon, cfg.epsilon)
     metrics = {"clip_fraction": groups.outside(ratio, cfg.epsilon, cfg.epsilon)}
     if ref_logps is not None and cfg.beta:
-        divergence = groups.k3((logps * mask).sum(-1), (ref_logps * mask).sum(-1))
+        divergence = groups.k3(*(groups.answer_sum(each, mask) for each in (logps, ref_logps)))
         objective = objective - cfg.beta * divergence
         metrics["kl"] = divergence.detach()
     return -objective.mean(), metrics

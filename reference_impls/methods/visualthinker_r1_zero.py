@@ -51,7 +51,7 @@ from torch import Tensor
 from reference_impls.core.command_line import main
 from reference_impls.core.data.readers.cells import as_final_answer, as_text
 from reference_impls.core.data.readers.messages import messages_of, prompt
-from reference_impls.core.data.rules import final_answer, thought_then_answer
+from reference_impls.core.data.rules import inside, thought_then_answer
 from reference_impls.core.data.rules import reward_final_answer as reward_accuracy
 from reference_impls.core.data.rules import reward_thought_then_answer as reward_format
 from reference_impls.core.lab import Lab
@@ -91,7 +91,8 @@ INSTRUCTION = (
     "{question}  Output the thinking process in <think> </think> and final answer (option) in "
     "<answer> </answer> tags."
 )  # open_r1/grpo.py#L152
-LETTER = re.compile(r"(?<![^\s\[(])[A-H](?![^\s\])])")  # open_r1/grpo.py#L62-L65
+LETTER = re.compile(r"(?:^|[\s\[(])([A-H])(?:$|[\s\])])")
+"""A letter by itself (open_r1/grpo.py#L62-L65). What stands around it is used up: of "A B" A."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Config(BaseConfig):
     learn_by: LearnBy = "rewards"  # table 3: SFT on answers; own answers are ours
     length_weight: float = 0.0  # section 5.3 tries 0.001 per token, as open_r1/grpo.py#L121
     variant: Variant = "paper"
+    not_negative = "beta", "epsilon"
 
 
 def questions(lab: Lab, cfg: Config) -> list[Row]:
@@ -124,13 +126,16 @@ def read_record(record: Row) -> Row:
 
 
 def reward_accuracy_as_text(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """The code's: 1 where the final answer, or its last letter by itself, is the true text."""
+    """The code's: 1 where the final answer, or its last letter by itself, is the true text. Tags
+    hold an answer where they stand on one line (open_r1/grpo.py#L93)."""
 
-    def right(given: str, answer: str) -> bool:
+    def right(text: str, answer: str) -> bool:
+        found = (inside("answer", line) for line in text.split("\n"))
+        given = next((each for each in found if each is not None), text.strip())
         return given == answer or LETTER.findall(given)[-1:] == [answer]
 
     pairs = zip(completions, answers, strict=True)
-    return [float(right(final_answer(text), answer.strip())) for text, answer in pairs]
+    return [float(right(text, answer.strip())) for text, answer in pairs]
 
 
 def reward_format_opened(

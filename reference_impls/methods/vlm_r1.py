@@ -101,6 +101,7 @@ class Config(BaseConfig):
     length_term: bool = True  # equation 7; without it plain mAP (section 5.3.1)
     learn_by: LearnBy = "rewards"  # section 5.1: SFT beside it, at the same rate and epochs
     variant: Variant = "paper"
+    not_negative = "beta", "epsilon"
 
 
 def expressions(lab: Lab, cfg: Config) -> list[Row]:
@@ -232,10 +233,10 @@ def loss(
     group, T); values, returns, weights are not used."""
     if cfg.variant == "code":
         return groups.grpo(logps, old_logps, ref_logps, advantages, mask, cfg)
-    ratio = ((logps - old_logps) * mask).sum(-1).exp()
+    ratio = groups.likelihood_ratio(groups.answer_sum(logps - old_logps, mask))
     advantage = groups.answer_mean(advantages, mask)  # the same at each of its tokens
     against = logps if ref_logps is None else ref_logps
-    apart = groups.k3((logps * mask).sum(-1), (against * mask).sum(-1))
+    apart = groups.k3(*(groups.answer_sum(each, mask) for each in (logps, against)))
     gain = groups.clipped_surrogate(ratio, advantage, cfg.epsilon, cfg.epsilon)
     clip = groups.outside(ratio, cfg.epsilon, cfg.epsilon)
     return -(gain - cfg.beta * apart).mean(), {"kl": apart.detach(), "clip_fraction": clip}

@@ -63,16 +63,18 @@ def labelled(entries: Sequence[Any]) -> list[Labelled]:
     return found
 
 
-def _found(predicted: Sequence[Box], true: Sequence[Box], threshold: float) -> list[bool]:
-    """Whether each box finds one that no earlier box has found: the one it overlaps most."""
-    free = list(range(len(true)))
+def _found(overlaps: Sequence[Sequence[float]], threshold: float) -> list[bool]:
+    """Whether each box finds one that no earlier box has found: the one it overlaps most.
+
+    overlaps: of each box, in order, with each true one.
+    """
+    free = list(range(len(overlaps[0]))) if overlaps else []
     found = []
-    for box in predicted:
+    for values in overlaps:
         best, taken = threshold, -1
         for number in free:
-            value = iou(box, true[number])
-            if value >= best:
-                best, taken = value, number
+            if values[number] >= best:
+                best, taken = values[number], number
         if taken >= 0:
             free.remove(taken)
         found.append(taken >= 0)
@@ -113,7 +115,8 @@ def mean_average_precision(
     for label in labels:
         there = [box for name, box in true if name == label]
         given = [box for name, box in predicted if name == label][:MOST]
+        overlaps = [[iou(box, true_one) for true_one in there] for box in given]
         for threshold in thresholds:
             reached = min(threshold, 1 - 1e-10)
-            values.append(_average_precision(_found(given, there, reached), len(there)))
+            values.append(_average_precision(_found(overlaps, reached), len(there)))
     return sum(values) / len(values) if values else 0.0

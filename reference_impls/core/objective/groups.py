@@ -32,14 +32,48 @@ class HasClip(Protocol):
     def epsilon(self) -> float: ...
 
 
+LARGEST_EXPONENT = 80.0
+"""Of a likelihood ratio. e^80 is in the range of float32; from e^89 on a ratio would be infinite,
+and where a clip makes its gradient zero, 0 times infinity is not a number."""
+
+
+def likelihood_ratio(log_ratio: Tensor) -> Tensor:
+    """e to the power of `log_ratio`, of any shape; constant above e^80."""
+    return log_ratio.clamp(max=LARGEST_EXPONENT).exp()
+
+
+def kept(numbers: Tensor, mask: Tensor) -> Tensor:
+    """`numbers` where the mask is 1, and 0 elsewhere whatever stands there; of one shape."""
+    return torch.where(mask > 0, numbers, 0.0)
+
+
+def floating(rewards: Tensor) -> Tensor:
+    """Rewards as they are; whole numbers and truth values as floating-point ones."""
+    return rewards if rewards.is_floating_point() else rewards.to(torch.get_default_dtype())
+
+
+def beside_the_group(rewards: Tensor) -> Tensor:
+    """(prompts, group): reward minus the group's mean.
+
+    Raises ValueError for groups of one, which have nothing to be compared with.
+    """
+    size = rewards.shape[1]
+    if size < 2:
+        raise ValueError(f"answers are compared within a group; groups of {size} have no other")
+    rewards = floating(rewards)
+    return rewards - rewards.mean(1, keepdim=True)
+
+
 def group_advantages(rewards: Tensor, std_epsilon: float = 0.0) -> Tensor:
     """(prompts, group): how much better an answer is than its group, in standard deviations.
 
     (r_i - mean(r)) / std(r), section 4.1.2 of DeepSeekMath. The paper only writes "std": here it is
     the sample's (divided by G - 1), as in TRL and its descendants. A group of equal rewards gives
-    0. `std_epsilon` is added to the standard deviation (there: 1e-4).
+    0. `std_epsilon` is added to the standard deviation (there: 1e-4). Raises ValueError for groups
+    of one.
     """
-    centred = rewards - rewards.mean(1, keepdim=True)
+    centred = beside_the_group(rewards)
+    rewards = floating(rewards)
     spread = rewards.std(1, keepdim=True) + std_epsilon
     equal = (rewards == rewards[:, :1]).all(1, keepdim=True)  # the mean may be off by a rounding
     return torch.where(equal, torch.zeros_like(centred), centred / torch.where(equal, 1.0, spread))
@@ -57,7 +91,7 @@ def k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     KL(pi || pi_ref); its gradient is not that of the divergence.
     """
     log_ratio = ref_logps - logps
-    return log_ratio.exp() - log_ratio - 1
+    return likelihood_ratio(log_ratio) - log_ratio - 1
 
 
 def clipped_surrogate(
@@ -78,12 +112,17 @@ def clipped_surrogate(
 
 def answer_mean(per_token: Tensor, mask: Tensor) -> Tensor:
     """(rows,): the mean over each answer's tokens, 0 of one without any. Answers weigh the same."""
-    return (per_token * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+    return answer_sum(per_token, mask) / mask.sum(-1).clamp(min=1)
+
+
+def answer_sum(per_token: Tensor, mask: Tensor) -> Tensor:
+    """(rows,): the sum over each answer's tokens."""
+    return kept(per_token, mask).sum(-1)
 
 
 def token_mean(per_token: Tensor, mask: Tensor) -> Tensor:
     """(): the mean over all answer tokens of a batch. Tokens weigh the same, long answers more."""
-    return (per_token * mask).sum() / mask.sum().clamp(min=1)
+    return kept(per_token, mask).sum() / mask.sum().clamp(min=1)
 
 
 def grpo(
@@ -107,9 +146,11 @@ def grpo(
     `ref_logps` may be None when beta is 0. GRPO has no values, returns or token weights. The
     authors published no training code and the survey has prose only: all variants are the paper's.
     """
-    ratio = (logps - old_logps).exp()
+    ratio = likelihood_ratio(kept(logps - old_logps, mask))
     surrogate = clipped_surrogate(ratio, advantages, cfg.epsilon, cfg.epsilon)
-    divergence = torch.zeros_like(logps) if ref_logps is None else k3(logps, ref_logps)
+    divergence = torch.zeros_like(logps)
+    if ref_logps is not None:
+        divergence = k3(kept(logps, mask), kept(ref_logps, mask))
     objective = answer_mean(surrogate, mask)
     if cfg.beta:
         objective = objective - cfg.beta * answer_mean(divergence, mask)
@@ -134,6 +175,7 @@ def rloo_advantages(rewards: Tensor) -> Tensor:
     size = rewards.shape[1]
     if size < 2:
         raise ValueError(f"RLOO compares the answers of a group; groups of {size} have no other")
+    rewards = floating(rewards)
     others = (rewards.sum(1, keepdim=True) - rewards) / (size - 1)
     return rewards - others
 
@@ -157,8 +199,8 @@ def whitened_tokens(advantages: Tensor, mask: Tensor, least_variance: float = 1e
     advantages give 0.
     """
     count = mask.sum().clamp(min=1)
-    mean = (advantages * mask).sum() / count
-    centred = (advantages - mean) * mask
+    mean = kept(advantages, mask).sum() / count
+    centred = kept(advantages - mean, mask)
     variance = (centred**2).sum() / count
     return centred * variance.clamp(min=least_variance).rsqrt()
 
@@ -171,7 +213,7 @@ def sequence_kl_in_reward(
     RLOO and PPO put the KL here and not in the loss (arXiv:2402.14740, equations 3 and 4). `logps`,
     `ref_logps` and `mask` are (prompts, group, T).
     """
-    return rewards - beta * ((logps - ref_logps) * mask).sum(-1)
+    return rewards - beta * answer_sum(logps - ref_logps, mask)
 
 
 def minus_kl_to_go(
@@ -182,7 +224,7 @@ def minus_kl_to_go(
     REINFORCE++ (arXiv:2501.03262) takes the KL off the reward token by token and undiscounted: what
     a token can still change is the KL behind it. OpenRLHF's `get_cumulative_returns`.
     """
-    spent = k1(old_logps, ref_logps) * mask
+    spent = kept(k1(old_logps, ref_logps), mask)
     return advantages - beta * spent.flip(-1).cumsum(-1).flip(-1)
 
 
@@ -192,6 +234,6 @@ def reinforce(logps: Tensor, advantages: Tensor, mask: Tensor) -> tuple[Tensor, 
     RLOO's gradient (arXiv:2402.14740, section 2.3): an answer is one action. `advantages` is (rows,
     T), equal over an answer's tokens.
     """
-    answer_logps = (logps * mask).sum(-1)
-    of_answer = (advantages * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+    answer_logps = answer_sum(logps, mask)
+    of_answer = answer_mean(advantages, mask)
     return -(of_answer * answer_logps).mean(), {"answer_logp": answer_logps.detach()}

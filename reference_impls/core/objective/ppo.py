@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reference_impls.core.objective.groups import kept, likelihood_ratio
+
 
 def gae(
     rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float
@@ -22,7 +24,8 @@ def gae(
     the targets of the values, are A + V. `values` are taken as they are: without gradient.
     """
     values = values.detach()
-    last = following = torch.zeros_like(rewards[:, 0])
+    rewards = rewards.to(torch.promote_types(rewards.dtype, values.dtype))  # they may be integers
+    last = following = rewards.new_zeros(len(rewards))
     found = torch.zeros_like(rewards)
     for step in reversed(range(rewards.shape[1])):
         done = mask[:, step] > 0
@@ -35,7 +38,7 @@ def gae(
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """() mean over all places where the mask is 1; 0 where it is nowhere."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+    return kept(values, mask).sum() / mask.sum().clamp(min=1)
 
 
 def clipped_policy_loss(
@@ -46,10 +49,10 @@ def clipped_policy_loss(
     min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) with rho = pi_theta/pi_old. Clipped are steps
     whose gradient is cut off: the bound is the smaller of the two.
     """
-    ratio = (logps - old_logps).exp()
+    ratio = likelihood_ratio(kept(logps - old_logps, mask))
     plain = ratio * advantages
     bounded = ratio.clamp(1 - epsilon, 1 + epsilon) * advantages
-    share = masked_mean((bounded < plain).detach().to(mask.dtype), mask)
+    share = masked_mean((bounded < plain).detach().to(ratio.dtype), mask)
     return -masked_mean(torch.min(plain, bounded), mask), share
 
 
@@ -65,6 +68,7 @@ def value_loss(
     With `clip`, the larger of that and of the error of V kept within `clip` of the old values, as
     in OpenAI's baselines; no factor of a half is in it.
     """
+    values, returns = kept(values, mask), kept(returns, mask)
     error = (values - returns) ** 2
     if clip is not None:
         near = old_values + (values - old_values).clamp(-clip, clip)
@@ -79,7 +83,7 @@ def token_rewards(
 
     Equation 2 of arXiv:2203.02155 (InstructGPT), taken token by token.
     """
-    shaped = -coefficient * (logps - ref_logps) * mask
+    shaped = -coefficient * kept(logps - ref_logps, mask)
     return at_the_end(shaped, scores, mask)
 
 
