@@ -48,17 +48,9 @@ from reference_impls.core.data.readers.messages import messages_of, prompt
 from reference_impls.core.data.rules import reward_final_answer as reward_accuracy
 from reference_impls.core.data.rules import reward_thought_then_answer as reward_format
 from reference_impls.core.lab import Lab
-from reference_impls.core.method import (
-    Expectation,
-    GroupStage,
-    Method,
-    PpoStage,
-    Reward,
-    Row,
-    Variant,
-)
+from reference_impls.core.method import Expectation, GroupStage, Method, PpoStage, Reward, Row
 from reference_impls.core.objective import groups, ppo
-from reference_impls.core.settings import BaseConfig, TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, Variant, lab
 
 VIEWS = ()  # no pairs: the policy answers, and rules judge
 PAPER_TEXT = TrainSettings(

@@ -124,9 +124,8 @@ def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[
         given, true = inside("answer", text), last_number(answer)
         if true is None:
             return (text if given is None else given).strip() == answer.strip()
-        if given is None:
-            return last_number(text.rpartition(TAGS[2])[2]) == true
-        return only_number(given) == true
+        number = last_number(text.rpartition(TAGS[2])[2]) if given is None else only_number(given)
+        return number == true
 
     return [float(right(*pair)) for pair in zip(completions, answers, strict=True)]
 

@@ -55,14 +55,7 @@ from reference_impls.core.data.rules import inside, thought_then_answer
 from reference_impls.core.data.rules import reward_final_answer as reward_accuracy
 from reference_impls.core.data.rules import reward_thought_then_answer as reward_format
 from reference_impls.core.lab import Lab
-from reference_impls.core.method import (
-    Expectation,
-    GroupStage,
-    Method,
-    Reward,
-    Row,
-    Variant,
-)
+from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import group_advantages, grpo
 from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 from reference_impls.core.supervision import ROWS, LearnBy, by_rewards, instead_of_rewards
@@ -91,8 +84,8 @@ INSTRUCTION = (
     "{question}  Output the thinking process in <think> </think> and final answer (option) in "
     "<answer> </answer> tags."
 )  # open_r1/grpo.py#L152
+# A letter by itself (open_r1/grpo.py#L62-L65). What stands around it is used up: of "A B" A.
 LETTER = re.compile(r"(?:^|[\s\[(])([A-H])(?:$|[\s\])])")
-"""A letter by itself (open_r1/grpo.py#L62-L65). What stands around it is used up: of "A B" A."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from reference_impls.core.data.boxes import mean_average_precision
+from reference_impls.core.data.rules import reward_number
 from reference_impls.core.method import VARIANTS, GroupStage, PpoStage
 from reference_impls.core.objective import groups, ppo
 from reference_impls.methods import lmm_r1, rl4vlm, vision_r1, visualthinker_r1_zero, vlm_r1
@@ -202,6 +203,11 @@ def test_lmm_r1_code_reads_the_format_as_its_expression_does(text, points):
 )
 def test_visualthinker_code_reads_answers_as_its_expressions_do(text, true, points):
     assert visualthinker_r1_zero.reward_accuracy_as_text([text], [true]) == [points]
+
+
+def test_words_are_no_number():
+    """Else any text without a number would be right where the truth is `A`."""
+    assert reward_number(["hello", "4", "A"], ["A", "4 .", "A"]) == [0.0, 1.0, 0.0]
 
 
 def test_many_boxes_of_one_label_are_matched_at_once():

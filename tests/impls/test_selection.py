@@ -40,6 +40,8 @@ def test_a_reward_of_length_is_seen_through(policy, world):
     assert curve["reward"] == sorted(curve["reward"]) and curve["reward"][0] < curve["reward"][-1]
     assert all(0 <= score <= 1 for score in curve["true_score"])
     assert lab.tally.as_dict()["selection"] == {"words": curve}
+    selection.measure_selection(lab, MappingProxyType({"nothing": words}), [], None)
+    assert list(lab.tally.selection) == ["words"]
 
 
 def test_a_tally_prints_the_curve():

@@ -140,11 +140,10 @@ def word_edits(one: str, other: str) -> int:
 
 
 def reward_number(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """1 where the last number of a text is the true one: the plainest reward by rule."""
-    return [
-        float(last_number(text) == last_number(answer))
-        for text, answer in zip(completions, answers, strict=True)
-    ]
+    """1 where the last number of a text is the true one: the plainest reward by rule. No text is
+    right where the truth has no number."""
+    numbers = [(last_number(t), last_number(a)) for t, a in zip(completions, answers, strict=True)]
+    return [float(true is not None and given == true) for given, true in numbers]
 
 
 def final_answer(text: str) -> str:

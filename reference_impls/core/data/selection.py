@@ -39,7 +39,10 @@ def measure_selection(
     lab: Lab, scores: Mapping[str, Score], rows: Sequence[Row], cfg: Any, temperature: float = 1.0
 ) -> None:
     """Sample answers to the first rows and note in the lab's tally what the best of n is worth, by
-    each score: its own reward and the true score, means over rows. A row has its `item`."""
+    each score: its own reward and the true score, means over rows. A row has its `item`. Without
+    rows nothing is measured."""
+    if not rows:
+        return
     rows = rows[: min(SCENES, max(1, len(rows) // 8))]
     most = COUNTS[-1]
     repeated = [row for row in rows for _ in range(most)]
