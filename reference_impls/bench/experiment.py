@@ -25,6 +25,7 @@ from reference_impls.core.method import (
     load_script,
 )
 from reference_impls.core.model.policy import Policy
+from reference_impls.core.settings import TrainSettings
 from reference_impls.core.stages import Run, model_digest, note, run_stages, stage_rows
 from reference_impls.core.train.pairs import row_digest
 from reference_impls.core.worlds.protocol import Task, World
@@ -94,6 +95,8 @@ class Experiment:
             budget = ("pairs", "steps", "epochs", *(("batch_size",) if same_kind else ()))
             for name in (*budget, *WHAT_TRAINS):
                 changes.setdefault(name, getattr(mine, name))
+            if isinstance(stage, SamplingStage) and isinstance(own, SamplingStage):
+                changes |= _same_answers(changes, stage, mine, own, theirs)
         return Run(
             script, cfg, self.preset, changes, self.world, self.task, self.base, output, self.seed,
             "pairs", self.resume, rows, self.rows_digest, self.workshop,
@@ -359,6 +362,21 @@ class Experiment:
             "seconds": round(time.monotonic() - began, 1),
             "rows": table,
         }
+
+
+def _same_answers(
+    changes: Mapping[str, Any],
+    stage: SamplingStage,
+    mine: TrainSettings,
+    own: SamplingStage,
+    theirs: TrainSettings,
+) -> dict[str, int]:
+    """Steps and batch with which a baseline samples as many answers as the method does, in as many
+    batches: a step of PPO may share its samples with others, and a group has several answers."""
+    found = {"batch_size": changes["batch_size"] * stage.answers(mine) // own.answers(theirs)}
+    if changes["steps"] is not None:
+        found["steps"] = -(-changes["steps"] // stage.updates) * own.updates
+    return {name: max(1, value) for name, value in found.items()}
 
 
 def last_rows(rows: Sequence[Row]) -> LazyRows:

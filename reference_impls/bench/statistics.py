@@ -24,6 +24,7 @@ SMALLEST_EFFECT = {
     "recall": 0.02, "recall_plain": 0.02, "f1": 0.02,
     "pope_accuracy": 0.03, "pope_f1": 0.03, "presence": 0.03, "hit": 0.03,
     "accuracy": 0.03, "accuracy_held_out": 0.03, "format": 0.03, "reward_accuracy": 0.03,
+    "success_rate": 0.03, "iou": 0.03,
     "chosen_logp": 1.0, "rejected_logp": 1.0, "image_sensitivity": 1.0,
     "length": 1.0,
 }  # fmt: skip

@@ -282,6 +282,10 @@ class GroupStage(Stage):
 
     trainer: ClassVar[Trainer] = "groups"
 
+    def answers(self, settings: TrainSettings) -> int:
+        """Answers that are sampled to a prompt."""
+        return settings.group_size
+
     def rewards_of(self, config: Config) -> Mapping[str, Reward]:
         """Name -> reward function under a config."""
         return self.rewards(config) if callable(self.rewards) else self.rewards
@@ -362,6 +366,10 @@ class PpoStage(Stage):
     def updates(self) -> int:
         """Optimizer steps per batch of samples."""
         return self.epochs * self.minibatches
+
+    def answers(self, settings: TrainSettings) -> int:
+        """Answers that are sampled to a prompt."""
+        return 1
 
     def rewards_of(self, config: Config) -> Mapping[str, Reward]:
         """Name -> reward function under a config."""

@@ -281,7 +281,7 @@ def test_a_baseline_has_the_steps_of_all_stages(config, changes, steps, world, t
 @pytest.mark.parametrize("name", ["povid", "opa_dpo"])
 def test_a_dataset_takes_the_place_of_scenes_in_both_stages(name, world, tiny_base, tmp_path):
     script = SCRIPTS[name]
-    given = [{"prompt": "a photo"}]
+    given = [{"prompt": "a photo", "chosen": "", "rejected": "", "revised": ""}]
     run = Run(
         script, script.module.Config(), "paper", {}, world, world.tasks["describe"], tiny_base,
         tmp_path, rows=given,

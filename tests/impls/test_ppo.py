@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from reference_impls.bench.experiment import Experiment
 from reference_impls.core.lab import Lab
-from reference_impls.core.method import ContractError
+from reference_impls.core.method import ContractError, load_script
 from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.load import load
 from reference_impls.core.objective import ppo
@@ -422,3 +423,14 @@ def test_a_critic_of_a_reward_model_that_nobody_trained_is_refused(tiny_base, pr
 def test_what_a_stage_says_is_checked(changes, message):
     with pytest.raises(ContractError, match=message):
         ppo_stage(**changes).check(Config())
+
+
+def test_a_baseline_of_groups_samples_as_many_answers_as_ppo(tiny_base, world, tmp_path):
+    script, grpo = load_script("ppo"), load_script("grpo")
+    made = Experiment(script, script.module.Config(), "lab", {}, world, tmp_path, tiny_base)
+    ppo = script.method.last.lab
+    run = made.run_of(grpo, grpo.method.config(), tmp_path, None)
+    own = run.settings(grpo.method.last)
+    # 4 steps of PPO share their samples; GRPO samples anew for each of its own.
+    assert own.steps == ppo.steps // script.method.last.updates
+    assert own.batch_size * own.group_size == ppo.batch_size
