@@ -52,7 +52,6 @@ Simplifications
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +60,8 @@ from torch import Tensor
 
 from reference_impls.core.command_line import main
 from reference_impls.core.data import rules
-from reference_impls.core.data.boxes import iou, labelled, mean_average_precision
+from reference_impls.core.data.boxes import iou, labelled, mean_average_precision, one_box
+from reference_impls.core.data.readers.cells import as_boxes
 from reference_impls.core.data.readers.messages import messages_of, prompt, question_and_solution
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
@@ -117,7 +117,7 @@ def read_record(record: Row) -> Row:
     question, solution = question_and_solution(record["conversations"], "conversations")
     asked = messages_of(INSTRUCTION.format(question=question), "conversations")
     shown = prompt(asked, "conversations", len(record["images"]))
-    answer = re.sub("</?answer>", "", solution).strip()
+    answer = as_boxes(re.sub("</?answer>", "", solution).strip(), "conversations")
     return {"prompt": shown, "images": record["images"], "answer": answer}
 
 
@@ -126,13 +126,13 @@ def read_record(record: Row) -> Row:
 
 def overlaps(completions: Sequence[str], answers: Sequence[str], pixel: float) -> list[float]:
     """The overlap of the first box of whole numbers in the first answer's tags with the true one;
-    0 where there is none."""
+    0 where there is none. Raises ValueError where the truth is not a box."""
 
     def overlap(text: str, answer: str) -> float:
-        found = BOX.search(rules.inside("answer", text) or "")
+        true, found = one_box(answer), BOX.search(rules.inside("answer", text) or "")
         if found is None or max(map(len, found.groups())) > 18:  # digits
             return 0.0
-        return iou([int(n) for n in found.groups()], json.loads(answer), pixel)
+        return iou([int(n) for n in found.groups()], true, pixel)
 
     return [overlap(*pair) for pair in zip(completions, answers, strict=True)]
 

@@ -315,11 +315,26 @@ def test_the_repositorys_layout_is_read(tmp_path):
     )
 
 
-@pytest.mark.parametrize("broken", [True, " ", None, {"box": 1}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        True, " ", None, {"box": 1}, "a dog", "[1, 2, 3]", [1, 2, 3, 4, 5], '[1, 2, "x", 4]', "{}",
+        [[1, 2, 3, 4]], 7, "[NaN, 1, 2, 3]", "[" * 100_000, "[1e999, 0, 1, 1]",
+    ],
+)  # fmt: skip
 def test_a_solution_that_is_none_is_refused_by_its_row(tmp_path, broken):
     path = written(tmp_path, record("[1, 2, 3, 4]"), record(broken))
     with pytest.raises(DataError, match=r"row 1, column 'conversations'"):
         read_rows(path, vlm_r1.METHOD.last, None)
+
+
+def test_a_detection_is_not_taken_for_a_box():
+    """Data for `--set detection=yes` without it: else every answer would earn 0 in silence."""
+    detection = '```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}]\n```'
+    read = vlm_r1.read_record({"images": [0], "conversations": record(detection)["conversations"]})
+    assert read["answer"] == detection
+    with pytest.raises(ValueError, match=r"json.* is not a box, which is written"):
+        vlm_r1.reward_iou(["no idea"], [read["answer"]])
 
 
 @pytest.mark.parametrize("turns", [[], [{"from": "human", "value": "x"}], "x", [1, 2], None])

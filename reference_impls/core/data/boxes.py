@@ -5,6 +5,7 @@ A box is (x1, y1, x2, y2), x to the right and y down, in any unit.
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,26 @@ MOST = 100
 """Boxes per label that COCO looks at."""
 LARGEST = 1e15
 """Of a coordinate; a box with a larger one is none."""
+
+
+def numbers_of(value: Any) -> list[float] | None:
+    """The four numbers of a box, where a value is a list of these; None elsewhere."""
+    if not (isinstance(value, list) and len(value) == 4):
+        return None
+    if not all(type(n) in (int, float) and abs(n) <= LARGEST for n in value):
+        return None
+    return [float(n) for n in value]
+
+
+def one_box(text: str) -> list[float]:
+    """The box of a text that is nothing else, `[x1, y1, x2, y2]`. Raises ValueError."""
+    try:
+        box = numbers_of(json.loads(text))
+    except (ValueError, RecursionError):
+        box = None
+    if box is None:
+        raise ValueError(f"{text[:60]!r} is not a box, which is written [x1, y1, x2, y2]")
+    return box
 
 
 def area(box: Box) -> float:
@@ -55,11 +76,9 @@ def labelled(entries: Sequence[Any]) -> list[Labelled]:
         if not isinstance(entry, Mapping):
             continue
         label: Any = entry.get("label")
-        box: Any = entry.get("bbox_2d")
-        if not (isinstance(label, str) and isinstance(box, list) and len(box) == 4):
-            continue
-        if all(type(n) in (int, float) and abs(n) <= LARGEST for n in box):
-            found.append((label, [float(n) for n in box]))
+        box = numbers_of(entry.get("bbox_2d"))
+        if isinstance(label, str) and box is not None:
+            found.append((label, box))
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image
 
+from reference_impls.core.data.boxes import one_box
 from reference_impls.core.data.images import ImageProblem, cut, opened
 
 
@@ -118,6 +119,18 @@ def as_final_answer(value: Any, column: str) -> str:
     text = as_text(value, column)
     if not text.strip():
         raise CellError(column, "the true answer is empty; write it, or take the row out")
+    return text
+
+
+def as_boxes(text: str, column: str) -> str:
+    """A true answer that is one box, `[x1, y1, x2, y2]`, or a detection: a block of JSON, or `None`
+    where nothing is. Raises CellError for any other text."""
+    if "```json" in text or text == "None":
+        return text
+    try:
+        one_box(text)
+    except ValueError as error:
+        raise CellError(column, f"{cut(str(error))}; nor is it a block of JSON") from None
     return text
 
 
