@@ -18,7 +18,7 @@ from mmalign.cli import COMMANDS, cli
 
 LEFT_OUT = {"run", "bench", "site", "new", "validate", "bib import"}
 """Commands that train, build, write, or read whole folders: they have tests of their own."""
-LONGEST = 5.0
+LONGEST = 15.0
 """Seconds that no input may take."""
 
 NASTY = (
