@@ -30,9 +30,11 @@ from reference_impls.core.data.rows import Tally
 from reference_impls.core.method import (
     ContractError,
     Expectation,
+    PpoStage,
     Row,
     SamplingStage,
     Script,
+    Stage,
     load_script,
 )
 from reference_impls.core.stages import Run, model_digest, run_stages
@@ -72,9 +74,13 @@ SMOKE = Plan(
     tuning=(), reporting=(1,), further=(), held_out=128, blocks=8, grid=False, ablations=False
 )
 """One seed at the script's own settings, and two steps of each ablation: does everything run?"""
-TRIAL = protocol.Point({"steps": 2, "pairs": 64, "batch_size": 2})
-"""What an ablation is tried with where it has no row: its numbers are thrown away. Six rounds share
-the scenes, and not each makes a pair: a batch is small."""
+
+
+def trial(stage: Stage) -> protocol.Point:
+    """What an ablation is tried with where it has no row: its numbers are thrown away. Six rounds
+    share the scenes, and not each makes a pair: a batch is as small as the stage can take."""
+    cut = stage.minibatches if isinstance(stage, PpoStage) else 1
+    return protocol.Point({"steps": 2, "pairs": 64, "batch_size": max(2, cut)})
 
 
 @dataclass(frozen=True)
@@ -402,7 +408,7 @@ class Study:
             tasks += self._report(rows, tuned, plan.reporting, levels)
         tasks.sort(key=lambda task: task.row in method.baselines)
         tasks += [
-            self._task(row, plan.reporting[0], "test", 8, 1, TRIAL)
+            self._task(row, plan.reporting[0], "test", 8, 1, trial(method.last))
             for row in method.ablations
             if row not in self.rows
         ]

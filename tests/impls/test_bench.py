@@ -758,3 +758,11 @@ def test_the_best_point_is_the_highest_and_of_equals_the_gentlest():
     assert study._best({slow: 0.3, fast: 0.5}) == fast
     assert study._best({fast: 0.5, slow: 0.5}) == slow
     assert study._best({fast: math.nan, slow: 0.1}) == slow
+
+
+def test_an_ablation_is_tried_with_a_batch_that_its_stage_can_cut():
+    sizes = {
+        n: study.trial(load_script(n).method.last).settings["batch_size"] for n in ("rl4vlm", "dpo")
+    }
+    # RL4VLM goes through a batch in four minibatches.
+    assert sizes == {"rl4vlm": 4, "dpo": 2}
