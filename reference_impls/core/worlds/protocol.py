@@ -7,7 +7,8 @@
 3. a class with the members of `World`: `draw` makes scenes of a split, each split by its own random
    stream; `show` turns a scene into pictures, sound, video or a volume, the same at every call;
    `tasks` say what can be asked and judge the answers; `conditions` are the knobs that a claim is
-   tested across; `base(seed)` is the folder of a model that was trained in the world;
+   tested across (`Conditioned` has them to inherit); `base(seed)` is the folder of a model that was
+   trained in the world;
 4. one class with the members of `Task` for each thing that is asked. `items` pairs scenes with
    prompts; answers are judged by `score` (one answer, 0 to 1), `judge` (its segments, right or
    wrong), `metrics` (a set of answers); `correct` is what a careful human makes of an answer,
@@ -28,16 +29,17 @@ import random
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 S = TypeVar("S")
+C = TypeVar("C", bound="Conditioned")
 Role = Literal["system", "user", "assistant"]
 Pixels = NDArray[np.uint8]
 SPLITS = ("pairs", "validation", "test")
@@ -272,6 +274,29 @@ def settled(conditions: Iterable[Condition], levels: Mapping[str, str]) -> dict[
             there = ", ".join(known[name].levels)
             raise ValueError(f"condition {name} has no level {level!r}: there are {there}")
     return {name: levels.get(name, condition.default) for name, condition in known.items()}
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """The members of `World` that tell of its conditions, for a world to inherit: its own ones are
+    `knobs`, the levels that differ from the defaults are `given`."""
+
+    knobs: ClassVar[Sequence[Condition]] = ANNOTATION
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def conditions(self) -> Mapping[str, Condition]:
+        return {condition.id: condition for condition in self.knobs}
+
+    @property
+    def levels(self) -> Mapping[str, str]:
+        return settled(self.knobs, self.given)
+
+    def under(self: C, levels: Mapping[str, str]) -> C:
+        return replace(self, given=settled(self.knobs, {**self.given, **levels}))
+
+    def level(self, condition: str) -> float:
+        return self.conditions[condition].levels[self.levels[condition]]
 
 
 # --- the world --------------------------------------------------------------------------------

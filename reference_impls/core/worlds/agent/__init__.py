@@ -12,9 +12,10 @@ use.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from PIL import Image
 
@@ -46,28 +47,14 @@ BASE_SEEDS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
-class Agent:
+class Agent(protocol.Conditioned):
     """The world under some levels of its conditions (see `protocol.World`)."""
 
-    given: Mapping[str, str] = field(default_factory=dict)
+    knobs: ClassVar[Sequence[Condition]] = CONDITIONS
     name: str = "agent"
     version: int = 1
     probes: tuple[str, ...] = ()
     says: str = "games that are seen in a picture and played in words"
-
-    @property
-    def conditions(self) -> Mapping[str, Condition]:
-        return {condition.id: condition for condition in CONDITIONS}
-
-    @property
-    def levels(self) -> Mapping[str, str]:
-        return protocol.settled(CONDITIONS, self.given)
-
-    def under(self, levels: Mapping[str, str]) -> Agent:
-        return Agent(protocol.settled(CONDITIONS, {**self.given, **levels}))
-
-    def level(self, condition: str) -> float:
-        return self.conditions[condition].levels[self.levels[condition]]
 
     @property
     def tasks(self) -> Mapping[str, Task[Scene]]:

@@ -12,9 +12,10 @@ combinations of numbers and counts are held out of every training text.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from PIL import Image
 
@@ -47,28 +48,14 @@ NEW = 0.5  # share of the test split's scenes that are asked something new
 
 
 @dataclass(frozen=True)
-class Problems:
+class Problems(protocol.Conditioned):
     """The world under some levels of its conditions (see `protocol.World`)."""
 
-    given: Mapping[str, str] = field(default_factory=dict)
+    knobs: ClassVar[Sequence[Condition]] = CONDITIONS
     name: str = "problems"
     version: int = 1
     probes: tuple[str, ...] = ()
     says: str = "problems with one number as answer, about objects, bar charts and words"
-
-    @property
-    def conditions(self) -> Mapping[str, Condition]:
-        return {condition.id: condition for condition in CONDITIONS}
-
-    @property
-    def levels(self) -> Mapping[str, str]:
-        return protocol.settled(CONDITIONS, self.given)
-
-    def under(self, levels: Mapping[str, str]) -> Problems:
-        return Problems(protocol.settled(CONDITIONS, {**self.given, **levels}))
-
-    def level(self, condition: str) -> float:
-        return self.conditions[condition].levels[self.levels[condition]]
 
     @property
     def tasks(self) -> Mapping[str, Task[Scene]]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
 from reference_impls.core.worlds import protocol
-from reference_impls.core.worlds.protocol import Condition, Media, Task
+from reference_impls.core.worlds.protocol import Media, Task
 from reference_impls.core.worlds.referring import tasks
 from reference_impls.core.worlds.referring.scene import (
     GRID,
@@ -28,33 +28,17 @@ from reference_impls.core.worlds.referring.scene import (
     render,
 )
 
-CONDITIONS = protocol.ANNOTATION
 BASE_SEEDS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
-class Referring:
+class Referring(protocol.Conditioned):
     """The world under some levels of its conditions (see `protocol.World`)."""
 
-    given: Mapping[str, str] = field(default_factory=dict)
     name: str = "referring"
     version: int = 1
     probes: tuple[str, ...] = ("name",)
     says: str = "an expression that fits one of several shapes, and the box that it means"
-
-    @property
-    def conditions(self) -> Mapping[str, Condition]:
-        return {condition.id: condition for condition in CONDITIONS}
-
-    @property
-    def levels(self) -> Mapping[str, str]:
-        return protocol.settled(CONDITIONS, self.given)
-
-    def under(self, levels: Mapping[str, str]) -> Referring:
-        return Referring(protocol.settled(CONDITIONS, {**self.given, **levels}))
-
-    def level(self, condition: str) -> float:
-        return self.conditions[condition].levels[self.levels[condition]]
 
     @property
     def tasks(self) -> Mapping[str, Task[Scene]]:

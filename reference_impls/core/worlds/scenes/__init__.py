@@ -14,9 +14,10 @@ a base is trained on.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from PIL import Image
 
@@ -64,28 +65,14 @@ BASE_SEEDS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
-class Scenes:
+class Scenes(protocol.Conditioned):
     """The world under some levels of its conditions (see `protocol.World`)."""
 
-    given: Mapping[str, str] = field(default_factory=dict)
+    knobs: ClassVar[Sequence[Condition]] = CONDITIONS
     name: str = "scenes"
     version: int = 2
     probes: tuple[str, ...] = ("presence",)
     says: str = "coloured shapes in a grid, some hidden by noise, and text that leans on habit"
-
-    @property
-    def conditions(self) -> Mapping[str, Condition]:
-        return {condition.id: condition for condition in CONDITIONS}
-
-    @property
-    def levels(self) -> Mapping[str, str]:
-        return protocol.settled(CONDITIONS, self.given)
-
-    def under(self, levels: Mapping[str, str]) -> Scenes:
-        return Scenes(protocol.settled(CONDITIONS, {**self.given, **levels}))
-
-    def level(self, condition: str) -> float:
-        return self.conditions[condition].levels[self.levels[condition]]
 
     @property
     def tasks(self) -> Mapping[str, Task[Scene]]:
