@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from reference_impls.core.worlds import report
 from reference_impls.core.worlds.problems import BASE_SEEDS, WORLD
 
 BASES = Path(__file__).with_name("bases.json")
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "lab" / "problems.md"
+PAGE = report.PAGES / "problems.md"
 SHOWN = (
     "accuracy_seen", "accuracy_held_out", "format", "worked", "slips", "sampled", "pass_at_8",
     "always", "worked_seen", "worked_held_out", "hasty",
@@ -31,92 +32,46 @@ Made = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Gate:
-    """What a base must be before anything is measured on it: a metric within bounds, in the tasks
-    that are named, at the levels that are named."""
+class Gate(report.Gate):
+    """A gate at some levels of the condition `format`."""
 
-    metric: str
-    least: float = 0.0
-    most: float = 1.0
     levels: tuple[str, ...] = ("mostly", "half", "never")
-    tasks: tuple[str, ...] = tuple(WORLD.tasks)
 
 
-GATES = (
-    Gate("parse", 0.98),
-    Gate("accuracy_seen", 0.3, 0.65),
-    Gate("worked_seen", 0.75),
-    Gate("hasty", most=0.6),
-    Gate("pass_at_8", 0.85),
-    Gate("always", most=0.2),
-    Gate("format", 0.65, 0.95, levels=("mostly",)),
-    Gate("format", 0.35, 0.7, levels=("half",)),
-    Gate("format", most=0.0, levels=("never",)),
+GATES = tuple(
+    gate
+    for task in WORLD.tasks
+    for gate in (
+        Gate(task, "parse", 0.98),
+        Gate(task, "accuracy_seen", 0.3, 0.65),
+        Gate(task, "worked_seen", 0.75),
+        Gate(task, "hasty", most=0.6),
+        Gate(task, "pass_at_8", 0.85),
+        Gate(task, "always", most=0.2),
+        Gate(task, "format", 0.65, 0.95, levels=("mostly",)),
+        Gate(task, "format", 0.35, 0.7, levels=("half",)),
+        Gate(task, "format", most=0.0, levels=("never",)),
+    )
 )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def tasks() -> str:
-    """The tasks as the world has them, with an example of each."""
-    scene = WORLD.draw("test", 1)[0]
-    rows = []
-    for task in WORLD.tasks.values():
-        item = task.items([scene])[0]
-        asked = item.prompt[-1].text.replace("<image> ", "")
-        rows.append([f"`{task.id}`", task.says, f"`{asked}`", f"`{item.truth}`"])
-    return table(["task", "what", "asked", "a right answer"], rows)
-
-
-def conditions() -> str:
-    rows = [
-        [
-            f"`{condition.id}`",
-            condition.says,
-            ", ".join(
-                f"**{level}**" if level == condition.default else level
-                for level in condition.levels
-            ),
-        ]
-        for condition in WORLD.conditions.values()
-    ]
-    return table(["condition", "what it sets", "levels (bold: default)"], rows)
-
-
-def within(gate: Gate, value: float) -> bool:
-    return gate.least <= value <= gate.most
-
-
-def bounds(gate: Gate) -> str:
-    if gate.least == gate.most:
-        return f"{gate.least:g}"
-    if gate.least > 0 and gate.most < 1:
-        return f"{gate.least:g} to {gate.most:g}"
-    return f">= {gate.least:g}" if gate.least > 0 else f"<= {gate.most:g}"
-
-
 def gates(bases: Sequence[Made]) -> str:
-    """One row per gate and level: least and greatest number over bases and tasks, and how many
+    """One row per metric and level: least and greatest number over bases and tasks, and how many
     reach the gate."""
-    rows = []
+    found: dict[tuple[str, str, str], list[tuple[float, Gate]]] = {}
     for gate in GATES:
         for level in gate.levels:
-            numbers = [
-                base["test"][task][gate.metric]
-                for base in bases
-                if base["format"] == level
-                for task in gate.tasks
-            ]
-            if numbers:
-                reached = sum(within(gate, number) for number in numbers)
-                shown = [f"{least:.3f}" if within(gate, least) else f"**{least:.3f}**"
-                         for least in (min(numbers), max(numbers))]  # fmt: skip
-                rows.append([f"`{gate.metric}`", level, bounds(gate), *shown,
-                             f"{reached} of {len(numbers)}"])  # fmt: skip
-    return table(["gate", "format", "bound", "least", "greatest", "reached"], rows)
+            own = [base["test"][gate.task] for base in bases if base["format"] == level]
+            row = found.setdefault((f"`{gate.metric}`", level, gate.bounds), [])
+            row += [(numbers[gate.metric], gate) for numbers in own]
+    rows, value = [], itemgetter(0)
+    for head, numbers in found.items():
+        if numbers:
+            low, high = min(numbers, key=value), max(numbers, key=value)
+            ends = [gate.shown(number) for number, gate in (low, high)]
+            reached = sum(gate.reached(number) for number, gate in numbers)
+            rows.append([*head, *ends, f"{reached} of {len(numbers)}"])
+    return report.table(["gate", "format", "bound", "least", "greatest", "reached"], rows)
 
 
 def numbers(bases: Sequence[Made]) -> str:
@@ -137,7 +92,7 @@ def numbers(bases: Sequence[Made]) -> str:
         f"Measured bases: {which}. Training took {min(seconds):.0f} to {max(seconds):.0f} "
         "CPU-seconds on a busy machine."
     )
-    return table([f"mean of {len(own)}", *WORLD.tasks], rows) + f"\n\n{cost}"
+    return report.table([f"mean of {len(own)}", *WORLD.tasks], rows) + f"\n\n{cost}"
 
 
 def measured(level: str, seed: int) -> dict[str, Any]:
@@ -166,17 +121,12 @@ def filled(page: str) -> str:
     """The page with every `<!-- problems:NAME -->` part written anew."""
     bases = known()
     parts = {
-        "tasks": tasks(),
-        "conditions": conditions(),
+        "tasks": report.tasks(WORLD),
+        "conditions": report.conditions(WORLD),
         "gates": gates(bases),
         "numbers": numbers(bases),
     }
-
-    def part(match: re.Match[str]) -> str:
-        name = match.group(1)
-        return f"<!-- problems:{name} -->\n{parts[name]}\n<!-- /problems:{name} -->"
-
-    return re.sub(r"<!-- problems:(\w+) -->.*?<!-- /problems:\1 -->", part, page, flags=re.S)
+    return report.filled(page, WORLD.name, parts)
 
 
 def main() -> None:

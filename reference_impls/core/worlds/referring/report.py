@@ -8,28 +8,16 @@ writes the tables between their markers anew; a test fails where they are out of
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reference_impls.core.worlds import report
+from reference_impls.core.worlds.report import Gate, table
+
 NUMBERS = Path(__file__).with_name("bases.json")
 """What each base reaches, by its seed: `build --write` keeps it."""
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "lab" / "referring.md"
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What a base must be before anything is measured on it: a metric of a task within bounds."""
-
-    task: str
-    metric: str
-    least: float = 0.0
-    most: float = 1.0
-
-    def reached(self, value: float) -> bool:
-        return self.least <= value <= self.most
+PAGE = report.PAGES / "referring.md"
 
 
 GATES = (
@@ -57,24 +45,13 @@ def known() -> dict[str, Any]:
     return found
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def bounds(gate: Gate) -> str:
-    if gate.least > 0 and gate.most < 1:
-        return f"{gate.least:g} to {gate.most:g}"
-    return f">= {gate.least:g}" if gate.least > 0 else f"<= {gate.most:g}"
-
-
 def gates(bases: Mapping[str, Any]) -> str:
     """One row per gate; a number that does not reach its gate is bold."""
     rows = []
     for gate in GATES:
         values = [base[gate.task][gate.metric] for base in bases.values()]
-        cells = [f"{v:.3f}" if gate.reached(v) else f"**{v:.3f}**" for v in values]
-        rows.append([f"{gate.task}: `{gate.metric}`", bounds(gate), *cells])
+        cells = [gate.shown(value) for value in values]
+        rows.append([f"{gate.task}: `{gate.metric}`", gate.bounds, *cells])
     return table(["gate", "bound", *(f"base {seed}" for seed in bases)], rows)
 
 
@@ -96,12 +73,7 @@ def filled(page: str) -> str:
     parts = {"gates": "No base was measured yet.", "numbers": ""}
     if bases:
         parts = {"gates": gates(bases), "numbers": numbers(bases)}
-
-    def part(match: re.Match[str]) -> str:
-        name = match.group(1)
-        return f"<!-- referring:{name} -->\n{parts[name]}\n<!-- /referring:{name} -->"
-
-    return re.sub(r"<!-- referring:(\w+) -->.*?<!-- /referring:\1 -->", part, page, flags=re.S)
+    return report.filled(page, "referring", parts)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import platform
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.generation import generate
 from reference_impls.core.model.load import load
 from reference_impls.core.worlds.protocol import Item, Page, conversation, images_shown
+from reference_impls.core.worlds.report import Gate
 from reference_impls.core.worlds.scenes import BASES, WORLD, lessons, picture, text
 from reference_impls.core.worlds.scenes.scene import Scene
 
@@ -42,16 +42,6 @@ FINISHING = base.Recipe(steps=1600, rate=6e-4, matrix_rate=1.8e-3)
 FINISHED = 100  # added to a base's seed: pages of its last part are others than of the second
 EYES = 1  # the seed of what all bases see with
 HELD_OUT_SCENES = 1024
-
-
-@dataclass(frozen=True)
-class Gate:
-    """What a base must be before anything is measured on it: a metric of a task within bounds."""
-
-    task: str
-    metric: str
-    least: float = 0.0
-    most: float = 1.0
 
 
 GATES = (
@@ -91,7 +81,7 @@ def gate_report(numbers: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
             "least": gate.least,
             "most": gate.most,
             "value": numbers[gate.task][gate.metric],
-            "reached": gate.least <= numbers[gate.task][gate.metric] <= gate.most,
+            "reached": gate.reached(numbers[gate.task][gate.metric]),
         }
         for gate in GATES
     ]

@@ -8,14 +8,14 @@ writes the tables between their markers anew; a test fails where they are out of
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from reference_impls.core.worlds import report
+from reference_impls.core.worlds.report import Gate, table
 from reference_impls.core.worlds.scenes import BASE_SEEDS, BASES, WORLD
 
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "lab" / "scenes.md"
+PAGE = report.PAGES / "scenes.md"
 SHOWN = {
     "describe": (
         "chair_i", "chair_first", "chair_late", "prior_share", "recall_plain", "recall_faint",
@@ -39,24 +39,13 @@ def made() -> list[Made]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def bounds(gate: Mapping[str, float]) -> str:
-    if gate["least"] > 0 and gate["most"] < 1:
-        return f"{gate['least']:g} to {gate['most']:g}"
-    return f">= {gate['least']:g}" if gate["least"] > 0 else f"<= {gate['most']:g}"
-
-
 def gates(bases: Sequence[Made]) -> str:
     """One row per gate; a number that does not reach its gate is bold."""
     rows = []
-    for place, gate in enumerate(bases[0]["gates"] if bases else ()):
-        numbers = [base["gates"][place] for base in bases]
-        cells = [f"{n['value']:.3f}" if n["reached"] else f"**{n['value']:.3f}**" for n in numbers]
-        rows.append([f"{gate['task']}: `{gate['metric']}`", bounds(gate), *cells])
+    for place, kept in enumerate(bases[0]["gates"] if bases else ()):
+        gate = Gate(**{name: kept[name] for name in ("task", "metric", "least", "most")})
+        cells = [gate.shown(base["gates"][place]["value"]) for base in bases]
+        rows.append([f"{gate.task}: `{gate.metric}`", gate.bounds, *cells])
     return table(["gate", "bound", *(f"base {base['seed']}" for base in bases)], rows)
 
 
@@ -83,48 +72,17 @@ def builds(bases: Sequence[Made]) -> str:
     return table(["base", "command", "parameters", "steps", "CPU minutes"], rows)
 
 
-def tasks() -> str:
-    """The tasks as the world has them, with an example of each."""
-    scene = WORLD.draw("test", 1)[0]
-    rows = []
-    for task in WORLD.tasks.values():
-        item = task.items([scene])[0]
-        asked = item.prompt[-1].text.replace("<image> ", "")
-        rows.append([f"`{task.id}`", task.says, f"`{asked}`", f"`{item.truth}`"])
-    return table(["task", "what", "asked", "a right answer"], rows)
-
-
-def conditions() -> str:
-    rows = [
-        [
-            f"`{condition.id}`",
-            condition.says,
-            ", ".join(
-                f"**{level}**" if level == condition.default else level
-                for level in condition.levels
-            ),
-        ]
-        for condition in WORLD.conditions.values()
-    ]
-    return table(["condition", "what it sets", "levels (bold: default)"], rows)
-
-
 def filled(page: str) -> str:
     """The page with every `<!-- scenes:NAME -->` part written anew."""
     bases = made()
     parts = {
-        "tasks": tasks(),
-        "conditions": conditions(),
+        "tasks": report.tasks(WORLD),
+        "conditions": report.conditions(WORLD),
         "gates": gates(bases),
         "numbers": numbers(bases),
         "builds": builds(bases),
     }
-
-    def part(match: re.Match[str]) -> str:
-        name = match.group(1)
-        return f"<!-- scenes:{name} -->\n{parts[name]}\n<!-- /scenes:{name} -->"
-
-    return re.sub(r"<!-- scenes:(\w+) -->.*?<!-- /scenes:\1 -->", part, page, flags=re.S)
+    return report.filled(page, WORLD.name, parts)
 
 
 if __name__ == "__main__":
