@@ -150,11 +150,17 @@ def behaviour(
     A probe's metric that the task reports, too, is named after the probe. Of a task whose answers
     have consequences (`Episodic`) whole episodes are played, too.
     """
-    return behaviour_in_blocks(policy, world, task, split, count, 1)[0]
+    return behaviour_in_blocks(policy, world, task, split, count, 1, world.probes)[0]
 
 
 def behaviour_in_blocks(
-    policy: Policy, world: World[Any], task: Task[Any], split: str, count: int, blocks: int
+    policy: Policy,
+    world: World[Any],
+    task: Task[Any],
+    split: str,
+    count: int,
+    blocks: int,
+    probes: Sequence[str],
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """The same metrics of all items, and of each of so many blocks of neighbouring items.
 
@@ -162,7 +168,7 @@ def behaviour_in_blocks(
     """
     whole: dict[str, float] = {}
     parts: dict[str, list[float]] = {}
-    for name in dict.fromkeys((task.id, *world.probes)):
+    for name in dict.fromkeys((task.id, *probes)):
         each = world.tasks[name]
         items, media = asked(world, each, split, count)
         answers = policy.answer_items(items, media, max_new_tokens=each.max_new_tokens)
