@@ -22,11 +22,12 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from reference_impls.core.settings import VARIANTS as VARIANTS
 from reference_impls.core.settings import BaseConfig, TrainSettings
@@ -47,6 +48,11 @@ METHODS = Path(__file__).resolve().parent.parent / "methods"
 Trainer = Literal["pairs", "groups", "ppo", "head", "contrastive", "select"]
 Checkpoint = Literal["base", "previous"]
 """Where a stage begins: at the model of the run, or where the stage (or round) before ended."""
+Reference = Literal["start", "base", "none"]
+Scored = Literal["own", "likeliest", "likeliest other"]
+Picker = Literal["each", "policy"]
+Critic = Literal["shared", "separate", "reward"]
+Direction = Literal["lower", "higher", "equal"]
 
 Config = Any
 """A frozen dataclass derived from `BaseConfig`. Each script has a class of its own."""
@@ -94,9 +100,9 @@ class View:
     images: str = "images"
     reference: bool = True
     vocabulary_kl: bool = False
-    scored: Literal["own", "likeliest", "likeliest other"] = "own"
+    scored: Scored = "own"
     picked_in: str = ""
-    picked_by: Literal["each", "policy"] = "each"
+    picked_by: Picker = "each"
 
     @property
     def columns(self) -> tuple[str, str, str]:
@@ -139,7 +145,7 @@ class ViewInputs:
 def resolve_views(views: Views) -> tuple[View, ...]:
     """Views by name or as they are. Raises ContractError for an unknown or a repeated name."""
     found: list[View] = []
-    for view in views:
+    for view in _several("views", views, (str, View)):
         if isinstance(view, str):
             if view not in KNOWN_VIEWS:
                 raise ContractError(_unknown("view", view, KNOWN_VIEWS))
@@ -156,6 +162,8 @@ def resolve_views(views: Views) -> tuple[View, ...]:
 
 def _check_pick(view: View, views: Mapping[str, View]) -> None:
     """Raises ContractError where a view's tokens cannot be picked as it says."""
+    _one_of(f"view '{view.name}', scored", view.scored, Scored)
+    _one_of(f"view '{view.name}', picked_by", view.picked_by, Picker)
     if view.scored == "own":
         if view.picked_in or view.picked_by != "each":
             raise ContractError(f"the view '{view.name}' scores its own tokens: nothing is picked")
@@ -196,7 +204,7 @@ class Stage:
     once: bool = False
     read: Callable[[Row], Row] | None = None
     start: Checkpoint = "previous"
-    reference: Literal["start", "base", "none"] = "start"
+    reference: Reference = "start"
     when: Callable[[Config], bool] | None = None
 
     trainer: ClassVar[Trainer]
@@ -206,7 +214,17 @@ class Stage:
         return self.when is None or bool(self.when(config))
 
     def check(self, config: Config) -> None:
-        """Raises ContractError where a hook does not take what it will be given."""
+        """Raises ContractError where a field has a value that there is not, or a hook does not
+        take what it will be given."""
+        if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_ -]*", self.name):
+            raise ContractError(f"name: {self.name!r} cannot be the name of a folder")
+        for name in ("lab", "paper"):
+            if not isinstance(getattr(self, name), TrainSettings):
+                raise ContractError(
+                    f"{name} is {_short(getattr(self, name))}, and TrainSettings are wanted"
+                )
+        _one_of("start", self.start, Checkpoint)
+        _one_of("reference", self.reference, Reference)
         _takes("data", self.data, 2)
         _takes("read", self.read, 1)
         _takes("when", self.when, 1)
@@ -246,7 +264,14 @@ class PairStage(Stage):
 
     def check(self, config: Config) -> None:
         super().check(config)
-        self.views_of(config)
+        if callable(self.views):
+            _takes("views", self.views, 1)
+        for view in self.views_of(config):
+            if view.vocabulary_kl and self.reference == "none":
+                raise ContractError(
+                    f"the view '{view.name}' is compared with a reference (vocabulary_kl), and the "
+                    "stage has none"
+                )
         _takes("loss", self.loss, 2)
         _takes("prepare", self.prepare, 3)
         _takes("tokens", self.tokens, 3)
@@ -294,12 +319,18 @@ class GroupStage(Stage):
         super().check(config)
         if not self.rewards_of(config):
             raise ContractError("rewards: there is none; name at least one")
+        for name, reward in self.rewards_of(config).items():
+            _called(f"rewards, '{name}'", reward, 2)
         _takes("advantages", self.advantages, 2)
+        _takes("loss", self.loss, 6, ("weights",))
+        _takes("kl_in_reward", self.kl_in_reward, 5)
         _takes("combine", self.combine, 2)
         _takes("keep", self.keep, 2)
         _takes("weights", self.weights, 2)
         if self.updates < 1:
             raise ContractError(f"updates: {self.updates}; at least 1 is wanted")
+        if self.kl_in_reward is not None and self.reference == "none":
+            raise ContractError("kl_in_reward: there is no reference that it could be taken from")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -358,7 +389,7 @@ class PpoStage(Stage):
     environments: Callable[[Lab, Sequence[Row], Config], Sequence[Any]] | None = None
     epochs: int = 1
     minibatches: int = 1
-    critic: Literal["shared", "separate", "reward"] = "shared"
+    critic: Critic = "shared"
 
     trainer: ClassVar[Trainer] = "ppo"
 
@@ -388,7 +419,13 @@ class PpoStage(Stage):
             )
         if len(set(names)) < len(names):
             raise ContractError(f"a name of `rewards` stands in `scores`, too: {', '.join(names)}")
+        for name, reward in self.rewards_of(config).items():
+            _called(f"rewards, '{name}'", reward, 2)
+        for name, score in self.scores_of(config).items():
+            _called(f"scores, '{name}'", score, 3)
+        _one_of("critic", self.critic, Critic)
         _takes("gae", self.gae, 4)
+        _takes("loss", self.loss, 6, ("values", "old_values", "returns", "weights"))
         _takes("combine", self.combine, 2)
         _takes("shape", self.shape, 6)
         _takes("kl", self.kl, 1)
@@ -454,9 +491,17 @@ class SelectStage(Stage):
 
     trainer: ClassVar[Trainer] = "select"
 
+    def candidates_of(self, config: Config) -> int:
+        """How many answers are sampled under a config."""
+        return self.candidates(config) if callable(self.candidates) else self.candidates
+
     def check(self, config: Config) -> None:
         super().check(config)
         _takes("score", self.score, 3)
+        if callable(self.candidates):
+            _takes("candidates", self.candidates, 1)
+        if self.candidates_of(config) < 1:
+            raise ContractError(f"candidates: {self.candidates_of(config)}; at least 1 is wanted")
 
 
 # --- what is expected ----------------------------------------------------------------------------
@@ -474,7 +519,7 @@ class Expectation:
     id: str
     text: str
     metric: str
-    direction: Literal["lower", "higher", "equal"]
+    direction: Direction
     of: str
     against: str
     levels: tuple[str, ...] = ()
@@ -498,48 +543,87 @@ class Method:
     expectations: tuple[Expectation, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.stages:
-            raise ContractError(f"{self.record}: no stage")
-        names = [stage.name for stage in self.stages]
-        if len(set(names)) < len(names):
-            raise ContractError(f"{self.record}: two stages have one name: {', '.join(names)}")
-        fields = {each.name for each in dataclasses.fields(self.config)}
-        if "variant" not in fields:
-            raise ContractError(f"{self.record}: Config has no field `variant`")
-        if BaseConfig not in self.config.__mro__:
-            raise ContractError(
-                f"{self.record}: Config takes any variant: write `class Config(BaseConfig)`, which "
-                "is in reference_impls.core.settings"
-            )
-        for name, changes in self.ablations.items():
-            for change in changes:
-                if change not in fields:
-                    raise ContractError(
-                        f"{self.record}: ablation '{name}': " + _unknown("field", change, fields)
-                    )
-        if not any(stage.takes_place(self.config()) for stage in self.stages):
-            raise ContractError(f"{self.record}: no stage takes place")
+        """Raises ContractError."""
+        try:
+            self._check()
+        except ContractError as error:
+            raise ContractError(f"{self.record}: {error}") from None
+
+    def _check(self) -> None:
+        if not _several("stages", self.stages, Stage):
+            raise ContractError("no stage")
+        _distinct("two stages have one name", [stage.name for stage in self.stages])
+        _several("baselines", self.baselines, str)
+        _several("expectations", self.expectations, Expectation)
+        rows = ["base", self.record, *self.baselines, *self.ablations]
+        _distinct("two rows of the table have one name", rows)
+        _check_config(self.config)
         for variant in VARIANTS:
-            config = self.config(variant=variant)
-            for stage in self.stages:
-                try:
-                    stage.check(config)
-                except ContractError as error:
-                    raise ContractError(f"{self.record}, stage '{stage.name}': {error}") from None
-        rows = {"base", self.record, *self.baselines, *self.ablations}
+            self._check_under(self._config(variant=variant))
+        for name, changes in self.ablations.items():
+            try:
+                self._check_ablation(changes)
+            except ContractError as error:
+                raise ContractError(f"ablation '{name}': {error}") from None
+        _distinct("two expectations have one id", [each.id for each in self.expectations])
         for expectation in self.expectations:
-            if expectation.levels and len(self.condition) != 1:
-                raise ContractError(
-                    f"{self.record}: expectation '{expectation.id}' compares levels of a condition;"
-                    f" the method names {len(self.condition)} conditions, and one is wanted"
-                )
-        for expectation in self.expectations:
-            for row in (expectation.of, expectation.against):
-                if row not in rows:
-                    raise ContractError(
-                        f"{self.record}: expectation '{expectation.id}': "
-                        + _unknown("row", row, rows)
-                    )
+            try:
+                self._check_expectation(expectation, rows)
+            except ContractError as error:
+                raise ContractError(f"expectation '{expectation.id}': {error}") from None
+
+    def _config(self, **changes: Any) -> Config:
+        try:
+            return self.config(**changes)
+        except ValueError as error:
+            raise ContractError(str(error)) from None
+
+    def _check_under(self, config: Config) -> None:
+        """Raises ContractError where the stages cannot be run under a config."""
+        for stage in self.stages:
+            try:
+                stage.check(config)
+            except ContractError as error:
+                raise ContractError(f"stage '{stage.name}': {error}") from None
+        if not any(stage.takes_place(config) for stage in self.stages):
+            raise ContractError("no stage takes place")
+        if callable(self.rounds):
+            _takes("rounds", self.rounds, 1)
+        if self.rounds_of(config) < 1:
+            raise ContractError(f"rounds: {self.rounds_of(config)}; at least 1 is wanted")
+
+    def _check_ablation(self, changes: Mapping[str, Any]) -> None:
+        usual = self._config()
+        known = [each.name for each in dataclasses.fields(usual)]
+        if not isinstance(changes, Mapping):
+            raise ContractError(f"{changes!r} does not say which fields of Config it changes")
+        for name, value in changes.items():
+            if name not in known:
+                raise ContractError(_unknown("field", name, known))
+            kind = type(getattr(usual, name))
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise ContractError(f"{name}: {value!r} is not of the type {kind.__name__}")
+        config = self._config(**changes)
+        if config == usual:
+            raise ContractError("it changes nothing: its row would be the method's own")
+        self._check_under(config)
+
+    def _check_expectation(self, expectation: Expectation, rows: Sequence[str]) -> None:
+        _one_of("direction", expectation.direction, Direction)
+        for row in (expectation.of, expectation.against):
+            if row not in rows:
+                raise ContractError(_unknown("row", row, rows))
+        if expectation.of == expectation.against:
+            raise ContractError(f"it compares '{expectation.of}' with itself")
+        if not _several("levels", expectation.levels, str):
+            return
+        if len(self.condition) != 1:
+            raise ContractError(
+                f"it compares levels of a condition; the method names {len(self.condition)} "
+                "conditions, and one is wanted"
+            )
+        if expectation.levels[0] == expectation.levels[-1]:
+            raise ContractError("levels: it compares the first with the last; name two")
 
     @property
     def last(self) -> Stage:
@@ -603,6 +687,7 @@ def load_script(name: str) -> Script:
     method = getattr(module, "METHOD", None)
     if not isinstance(method, Method):
         raise ContractError(f"{wanted}.py has no `METHOD = Method(...)`")
+    _check_names(wanted, method)
     unread = unread_names(Path(str(module.__file__)).read_text(encoding="utf-8"))
     if unread:
         raise ContractError(
@@ -610,6 +695,35 @@ def load_script(name: str) -> Script:
             + ", ".join(_hooks())
         )
     return Script(wanted, module, method)
+
+
+def _check_names(script: str, method: Method) -> None:
+    """Raises ContractError where a script's method names what there is not: a record that is
+    another script's, as in a copy, baselines, and what its world has."""
+    from reference_impls.core.worlds.protocol import world
+
+    if method.record.replace("-", "_") != script:
+        raise ContractError(
+            f"{script}.py has the record '{method.record}', whose script would be "
+            f"{method.record.replace('-', '_')}.py"
+        )
+    for name in method.baselines:
+        if name.replace("-", "_") not in script_names():
+            raise ContractError(
+                f"{script}.py: baselines: " + _unknown("script", name, script_names())
+            )
+    try:
+        where = world(method.world).under(method.condition)
+        for expectation in method.expectations:
+            for level in expectation.levels:
+                where.under(dict.fromkeys(method.condition, level))
+    except ValueError as error:
+        raise ContractError(f"{script}.py: {error}") from None
+    for task in (method.task, *(stage.task for stage in method.stages)):
+        if task and task not in where.tasks:
+            raise ContractError(
+                f"{script}.py: {where.name}: " + _unknown("task", task, where.tasks)
+            )
 
 
 READ_BY_NAME = ("Config", "METHOD", "VIEWS", "loss", "advantages", "gae", "views", "negatives")
@@ -646,17 +760,78 @@ def _hooks() -> list[str]:
     return sorted({each.name for kind in kinds for each in dataclasses.fields(kind)})
 
 
-def _takes(name: str, hook: Callable[..., Any] | None, count: int) -> None:
-    """Raises ContractError unless `hook` can be called with `count` arguments by position."""
-    if hook is None:
-        return
+def _takes(
+    name: str, hook: Callable[..., Any] | None, count: int, named: Sequence[str] = ()
+) -> None:
+    """Raises ContractError unless `hook`, where there is one, can be called with `count` arguments
+    by position and those that are `named`."""
+    if hook is not None:
+        _called(name, hook, count, named)
+
+
+def _called(name: str, hook: Callable[..., Any], count: int, named: Sequence[str] = ()) -> None:
+    """The same of a hook that must be there."""
     if not callable(hook):
         raise ContractError(f"{name}: {hook!r} cannot be called")
     try:
-        inspect.signature(hook).bind(*[None] * count)
+        inspect.signature(hook).bind(*[None] * count, **dict.fromkeys(named))
     except TypeError:
         shown = inspect.signature(hook)
-        raise ContractError(f"{name}: is called with {count} arguments, takes {shown}") from None
+        more = f" and {', '.join(named)}" if named else ""
+        raise ContractError(
+            f"{name}: is called with {count} arguments{more}, takes {shown}"
+        ) from None
+
+
+def _one_of(name: str, value: Any, choices: Any) -> None:
+    """Raises ContractError unless the value is one of those of a `Literal`."""
+    if value not in get_args(choices):
+        raise ContractError(f"{name}: " + _unknown("choice", str(value), get_args(choices)))
+
+
+def _several(name: str, values: Any, kind: type | tuple[type, ...]) -> Sequence[Any]:
+    """Values that are a tuple or list of some kind. Raises ContractError where they are not, as in
+    `("sft")`, which lacks a comma."""
+    if not isinstance(values, (tuple, list)):
+        raise ContractError(
+            f"{name} is {_short(values)}, and a tuple is wanted: is a comma missing?"
+        )
+    for value in values:
+        if not isinstance(value, kind):
+            raise ContractError(f"{name}: one is {_short(value)}, which does not belong there")
+    return values
+
+
+def _short(value: Any) -> str:
+    return repr(value) if isinstance(value, (str, int)) else f"of the type {type(value).__name__}"
+
+
+def _distinct(problem: str, names: Sequence[str]) -> None:
+    """Raises ContractError where a name stands twice."""
+    if len(set(names)) < len(names):
+        raise ContractError(f"{problem}: {', '.join(names)}")
+
+
+def _check_config(config: Any) -> None:
+    """Raises ContractError unless it is a frozen dataclass of its own, with `variant` and a default
+    for every field."""
+    if not isinstance(config, type) or "__dataclass_params__" not in vars(config):
+        raise ContractError(
+            f"Config is {config!r}: write `@dataclass(frozen=True)` above a class of its own"
+        )
+    fields = dataclasses.fields(config)
+    if "variant" not in {each.name for each in fields}:
+        raise ContractError("Config has no field `variant`")
+    if BaseConfig not in config.__mro__:
+        raise ContractError(
+            "Config takes any variant: write `class Config(BaseConfig)`, which is in "
+            "reference_impls.core.settings"
+        )
+    if not vars(config)["__dataclass_params__"].frozen:
+        raise ContractError("Config can be changed: write `@dataclass(frozen=True)` above it")
+    for each in fields:
+        if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
+            raise ContractError(f"Config has no default of `{each.name}`")
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -245,8 +245,7 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
     label = f"{run.script.method.record}, {where}"
     if isinstance(stage, SelectStage):
         settings, lab = run.settings(stage), stage_lab(run, stage, round_, start)
-        candidates = stage.candidates
-        count = candidates(run.cfg) if callable(candidates) else candidates
+        count = stage.candidates_of(run.cfg)
         score = stage.score
         return lab.policy.selecting(
             lambda asked: score(lab, asked, run.cfg), count, settings.temperature

@@ -15,10 +15,13 @@ import mmalign
 from reference_impls.core.method import (
     VARIANTS,
     ContractError,
+    Expectation,
     GroupStage,
     Method,
     PairStage,
     PpoStage,
+    SelectStage,
+    Variant,
     View,
     load_script,
     resolve_views,
@@ -204,7 +207,7 @@ def test_core_knows_no_method_but_the_baselines():
 @dataclasses.dataclass(frozen=True)
 class Config(BaseConfig):
     beta: float = 0.1
-    variant: str = "paper"
+    variant: Variant = "paper"
 
 
 def stage(**changes):
@@ -243,9 +246,135 @@ def test_what_a_method_says_is_checked_when_it_is_made(changes, message):
         Method(**given | changes)
 
 
-def test_an_expectation_names_rows_that_there_are():
-    from reference_impls.core.method import Expectation
+def expectation(**changes):
+    given = {"id": "a", "text": "A.", "metric": "f1", "direction": "lower", "of": "x"}
+    return Expectation(**given | {"against": "dpo"} | changes)
 
+
+def group_stage(**changes):
+    given = {
+        "data": lambda lab, cfg: [], "rewards": {"r": lambda texts, answers: []},
+        "advantages": lambda rewards, cfg: rewards, "loss": lambda *given, weights=None: None,
+        "lab": lab(1e-4), "paper": lab(1e-6),
+    }  # fmt: skip
+    return GroupStage(**given | changes)
+
+
+def ppo_stage(**changes):
+    given = {
+        "data": lambda lab, cfg: [], "rewards": {"r": lambda texts, answers: []},
+        "gae": lambda rewards, values, mask, cfg: None, "loss": lambda *given, **named: None,
+        "lab": lab(1e-4), "paper": lab(1e-6),
+    }  # fmt: skip
+    return PpoStage(**given | changes)
+
+
+def selection(**changes):
+    given = {"data": lambda lab, cfg: [], "score": lambda lab, rows, cfg: []}
+    return SelectStage(**given | {"lab": lab(1e-4), "paper": lab(1e-6)} | changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class WithoutDefault(BaseConfig):
+    beta: float
+    variant: str = "paper"
+
+
+class Undecorated(Config):
+    gamma: float = 1.0
+
+
+PICKED = View("picked", scored="likelyest")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        # Words that would be taken for another one.
+        ({"stages": (stage(start="bsae"),)}, "start: .* 'bsae'; did you mean 'base'"),
+        ({"stages": (stage(reference="non"),)}, "reference: .* 'non'; did you mean 'none'"),
+        ({"stages": (stage(views=("chosen", PICKED)),)}, "'picked', scored: .*'likelyest'"),
+        ({"stages": (ppo_stage(critic="share"),)}, "critic: .* 'share'; did you mean 'shared'"),
+        ({"expectations": (expectation(direction="lover"),)}, "'lover'; did you mean 'lower'"),
+        # A comma that is missing.
+        ({"stages": stage()}, "stages is of the type PairStage, and a tuple"),
+        ({"baselines": "sft"}, "baselines is 'sft', and a tuple is wanted"),
+        ({"expectations": expectation()}, "is of the type Expectation, and a tuple"),
+        ({"stages": (stage(views="chosen"),)}, "views is 'chosen', and a tuple is wanted"),
+        ({"stages": ("train",)}, "stages: one is 'train', which does not"),
+        # Rows that would be one.
+        ({"baselines": ("sft", "x")}, "two rows of the table have one name: base, x, sft, x"),
+        ({"ablations": {"dpo": {"beta": 0.0}}}, "two rows of the table have one name"),
+        ({"ablations": {"no x": {"beta": 0.1}}}, "ablation 'no x': it changes nothing"),
+        ({"ablations": {"no x": {"beta": "0"}}}, "beta: '0' is not of the type float"),
+        ({"ablations": {"no x": {"variant": "own"}}}, "'no x': variant: 'own' is none of"),
+        # Predictions that decide nothing.
+        ({"expectations": (expectation(), expectation())}, "two expectations have one id: a, a"),
+        ({"expectations": (expectation(against="x"),)}, "'a': it compares 'x' with itself"),
+        (
+            {"condition": {"unseen": "half"}, "expectations": (expectation(levels=("none",)),)},
+            "levels: it compares the first with the last; name two",
+        ),
+        # Hooks that are called late in a run.
+        ({"stages": (group_stage(rewards={"r": lambda a: []}),)}, "'r': is called with 2"),
+        ({"stages": (group_stage(loss=lambda a, b: None),)}, "loss: .* 6 arguments and weights"),
+        ({"stages": (group_stage(kl_in_reward=lambda a: a),)}, "kl_in_reward: is called with 5"),
+        (
+            {"stages": (group_stage(kl_in_reward=lambda *a: a, reference="none"),)},
+            "kl_in_reward: there is no reference",
+        ),
+        ({"stages": (ppo_stage(rewards={"r": None}),)}, "'r': None cannot be called"),
+        ({"stages": (ppo_stage(loss=lambda a: a),)}, "6 arguments and values, old_values, returns"),
+        (
+            {"stages": (ppo_stage(rewards={}, scores={"s": lambda rows: []}),)},
+            "scores, 's': is called with 3",
+        ),
+        ({"stages": (selection(candidates=0),)}, "candidates: 0; at least 1"),
+        ({"stages": (stage(when=lambda: True),)}, "when: is called with 1"),
+        ({"rounds": lambda cfg: 0}, "rounds: 0; at least 1"),
+        (
+            {"stages": (stage(reference="none", views=(View("v", vocabulary_kl=True),)),)},
+            "'v' is compared with a reference",
+        ),
+        ({"stages": (stage(name="a/b"),)}, "'a/b' cannot be the name of a folder"),
+        ({"stages": (stage(lab=lab),)}, "lab is of the type function"),
+        # What `--set` would not find.
+        ({"config": WithoutDefault}, "no default of `beta`"),
+        ({"config": Undecorated}, r"write `@dataclass\(frozen=True\)`"),
+        ({"config": Config()}, r"write `@dataclass\(frozen=True\)`"),
+    ],
+)
+def test_what_a_run_would_find_late_or_never_is_refused_when_it_is_made(changes, message):
+    given = {"record": "x", "config": Config, "stages": (stage(),)}
+    with pytest.raises(ContractError, match=f"^x: .*{message}"):
+        Method(**given | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"record": "dpo-two"}, "has the record 'dpo-two', whose script would be dpo_two.py"),
+        ({"baselines": ("sft", "simp")}, "no script 'simp'; did you mean 'simpo'"),
+        ({"world": "scene"}, "no world 'scene': there are"),
+        ({"task": "brif"}, "no task 'brif'; did you mean 'brief'"),
+        ({"condition": {"unsen": "half"}}, "no condition 'unsen'"),
+        (
+            {"condition": {"unseen": "half"}, "expectations": (
+                expectation(of="dpo", against="sft", levels=("half", "nnoe")),
+            )},
+            "condition unseen has no level 'nnoe'",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_script_names_is_looked_for_when_it_is_imported(changes, message, monkeypatch):
+    module = SCRIPTS["dpo"].module
+    changed = dataclasses.replace(module.METHOD, expectations=())
+    monkeypatch.setattr(module, "METHOD", dataclasses.replace(changed, **changes))
+    with pytest.raises(ContractError, match=f"^dpo.py.* {message}"):
+        load_script("dpo")
+
+
+def test_an_expectation_names_rows_that_there_are():
     wrong = Expectation(
         id="a", text="A.", metric="chair_i", direction="lower", of="x", against="dop"
     )
