@@ -65,6 +65,18 @@ def lines(result) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def test_rows_of_several_tables_of_a_study_are_told_apart(mm, monkeypatch):
+    (table,) = RESULT["tables"]
+    tables = [{**table, "title": title} for title in ("Held-out metrics", "The same with x 0")]
+    monkeypatch.setattr(lab, "results", lambda root: [{**RESULT, "tables": tables}])
+    shown = [row["table"] for row in lines(mm("results", "--format", "jsonl"))]
+    assert shown == ["Held-out metrics"] * 2 + ["The same with x 0"] * 2
+    first, *_ = mm("results", "--format", "csv").stdout.splitlines()
+    assert first == "method,table,row,seeds,chair_i"
+    monkeypatch.setattr(lab, "results", lambda root: [RESULT])
+    assert mm("results", "--format", "csv").stdout.startswith("method,row,seeds,chair_i\n")
+
+
 def test_no_listing_is_forgotten():
     context, commands = click.Context(cli), {}
     for name in COMMANDS:

@@ -91,6 +91,7 @@ def results(ctx: click.Context, listing: output.Listing) -> None:
         {
             "kind": "row",
             "method": result["method"],
+            "table": table.get("title", ""),
             "row": row["name"],
             "seeds": len(result["seeds"]),
             **{column: _mean(row["metrics"].get(column)) for column in columns},
@@ -99,7 +100,9 @@ def results(ctx: click.Context, listing: output.Listing) -> None:
         for table in result["tables"]
         for row in table["rows"]
     ]
-    output.write_table(rows, listing, ("method", "row", "seeds", *columns))
+    # A study under several levels of a condition has a table for each, with rows of the same names.
+    several = ["table"] if len({row["table"] for row in rows}) > 1 else []
+    output.write_table(rows, listing, ("method", *several, "row", "seeds", *columns))
 
 
 def _mean(values: list[float] | None) -> float | None:
