@@ -364,7 +364,7 @@ class Player:
 def test_episodes_are_played_and_measured():
     """A player who always adds wins where the target is larger, and only there."""
     always = Player(lambda prompt: say("+"))
-    found, parts = measure.behaviour_in_blocks(always, WORLD, WORLD.tasks["act"], "test", 64, 4)
+    found, parts = measure.behaviour_in_blocks(always, WORLD, WORLD.tasks["act"], "test", 64, 4, ())
     items = WORLD.tasks["act"].items(WORLD.draw("test", 64, 0), 0)
     wins = [item.scene.goal > item.scene.here for item in items]
     assert found["success_rate"] == sum(wins) / 64

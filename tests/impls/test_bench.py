@@ -24,7 +24,7 @@ from reference_impls.core import provenance
 from reference_impls.core.method import ContractError, PairStage, load_script, script_names
 from reference_impls.core.settings import lab
 from reference_impls.core.stages import Run
-from reference_impls.core.train.checkpoints import write_json
+from reference_impls.core.train.checkpoints import read_json, write_json
 from reference_impls.core.train.pairs import row_digest
 from tests.impls.jobs_for_tests import jobs, work
 
@@ -418,7 +418,6 @@ def tiny_study(tiny_base, tmp_path, monkeypatch):
     """DPO on a base that has learnt nothing, by a plan of few seeds and items, in this process."""
     from reference_impls.bench import experiment
     from reference_impls.core import measure
-    from reference_impls.core.train.checkpoints import write_json
     from reference_impls.core.worlds.scenes import Scenes
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -471,6 +470,10 @@ def test_a_study_tunes_every_row_reports_other_seeds_and_has_the_form_of_its_pag
     for row in ("sft", "dpo"):
         rates = [dict(task.settings)["learning_rate"] for task in tuned if task.row == row]
         assert len(rates) == 3 and {1e-4, 1e-3} <= set(rates)  # and one beyond the edge
+    # What a point is not chosen by is not measured there.
+    for task in tuned:
+        metrics = read_json(asked.job(task).result)["metrics"]
+        assert "f1" in metrics and not {"presence", "chosen_logp"} & set(metrics)
     reported = [task for task in done if task.split == "test"]
     assert [task.row for task in reported[:3]] == ["base", "sft", "dpo"] and len(reported) == 6
     assert len({task.settings for task in reported if task.row == "dpo"}) == 1
