@@ -68,12 +68,12 @@ def run_jobs(
     groups: dict[str, list[int]] = {}
     for number, job in enumerate(open_):
         groups.setdefault(job.group or f"job {number}", []).append(number)
-    for numbers in groups.values():
-        todo.put(numbers)
     workers = [
         context.Process(target=_worker, args=(work, open_, todo, told), daemon=True)
         for _ in range(min(cores, len(groups)))
     ]
+    for numbers in (*groups.values(), *[None] * len(workers)):
+        todo.put(numbers)
     for worker in workers:
         worker.start()
     began, finished = time.monotonic(), 0
@@ -107,10 +107,13 @@ def _worker(work: Work, jobs: Sequence[Job], todo: Any, told: Any) -> None:
 
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
-    while True:
+    while parent is None or parent.is_alive():
+        # A queue also looks empty while another worker reads it: only None is the end.
         try:
-            numbers = todo.get_nowait()
+            numbers = todo.get(timeout=WAIT)
         except queue.Empty:
+            continue
+        if numbers is None:
             return
         for number in numbers:
             if parent is not None and not parent.is_alive():

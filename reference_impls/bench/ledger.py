@@ -16,16 +16,20 @@ from reference_impls.bench import statistics
 from reference_impls.core.train.checkpoints import read_json, write_json
 
 
+class NotAResult(ValueError):
+    """A file beside the results that is not one. The text names it."""
+
+
 def settle(folder: Path) -> list[Path]:
     """Decide the claims of all results of a folder together; the files that changed.
 
-    Doing it again changes nothing. Raises ValueError for a file that is not a result.
+    Doing it again changes nothing. Raises NotAResult.
     """
     results: dict[Path, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json")):
         found = read_json(path)
         if not isinstance(found, dict) or "verdicts" not in found:
-            raise ValueError(f"{path} is not a result of the bench")
+            raise NotAResult(f"{path} is not a result of the bench")
         results[path] = found
     claims = [
         each for found in results.values() for each in found["verdicts"] if "p" in each["numbers"]

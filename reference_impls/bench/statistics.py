@@ -7,6 +7,7 @@ claim must survive.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,13 +58,16 @@ def crossed_bootstrap(
 
     Each resample draws seeds and, independently, blocks, with replacement (the pigeonhole
     bootstrap, Owen 2007, doi:10.1214/07-AOAS122). The p-value is two-sided: twice the smaller share
-    of resamples on either side of 0, at least 1 / `resamples`. Raises ValueError for fewer than two
+    of resamples on either side of 0, at least 1 / `resamples`. Of nan (a run that diverged) nothing
+    is known: the interval is nan, too, and the p-value 1. Raises ValueError for fewer than two
     seeds, whose spread nobody knows.
     """
     matrix: NDArray[np.float64] = np.atleast_2d(np.asarray(differences, dtype=np.float64))
     seeds, blocks = matrix.shape
     if seeds < 2:
         raise ValueError(f"{seeds} seed has no spread; at least two are needed")
+    if not np.isfinite(matrix).all():
+        return Difference(math.nan, math.nan, math.nan, 1.0, seeds, blocks)
     rng = np.random.default_rng(seed)
     rows = rng.integers(seeds, size=(resamples, seeds))
     columns = rng.integers(blocks, size=(resamples, blocks))

@@ -70,6 +70,9 @@ class Plan:
         return self == Plan()
 
 
+MAKING = ("judges.py", "lab.py", "method.py", "settings.py", "stages.py", "supervision.py")
+"""Modules of the core that rows and stages depend on, besides those that train and measure."""
+
 SMOKE = Plan(
     tuning=(), reporting=(1,), further=(), held_out=128, blocks=8, grid=False, ablations=False
 )
@@ -264,10 +267,14 @@ class Study:
         return ["base", *method.baselines, method.record, *ablations]
 
     def job(self, task: Task) -> Job:
-        """The job of a task; its name holds the code that trains and measures it."""
-        code = provenance.training_digest(Path(str(self.script.module.__file__)))
-        measuring = provenance.code_digest(provenance.CORE / name for name in cache.MEASURING)
-        name = digest(repr(task), code, measuring, repr(provenance.versions()))
+        """The job of a task; its name holds the code that makes its rows, trains and measures it: a
+        baseline's script besides the method's, whose rows it learns from."""
+        scripts = (self.script, self._script_of(task.row))
+        files = dict.fromkeys(Path(str(each.module.__file__)) for each in scripts)
+        code = provenance.code_digest(files)
+        core = provenance.code_digest(provenance.CORE / n for n in (*MAKING, *cache.MEASURING))
+        bench = provenance.code_digest([Path(__file__).with_name("experiment.py")])
+        name = digest(repr(task), code, core, bench, repr(provenance.versions()))
         label = f"{task.method}, {task.row}, seed {task.seed}"
         if task.settings or task.config:
             label += f", {protocol.Point(dict(task.settings), dict(task.config)).label}"
@@ -285,9 +292,11 @@ class Study:
         return [dict(each) for each in found if each is not None]
 
     def paper_beta(self, row: str) -> float | None:
-        """The paper's beta of a row whose objective has one and that is tuned over it."""
+        """The paper's beta of a row whose objective has one and that is tuned over it. An ablation
+        that sets a beta is not: the grid's would take the place of its own."""
         script = self._script_of(row)
-        if isinstance(script.method.last, SamplingStage):
+        fixed = "beta" in self.script.method.ablations.get(row, {})
+        if fixed or isinstance(script.method.last, SamplingStage):
             return None
         beta: float | None = getattr(script.method.config(), "beta", None)
         return beta
@@ -310,6 +319,8 @@ class Study:
         found: dict[str, dict[str, Any]] = {}
         for row in self.rows[1:]:
             scores = self._scores(row, self.grid(row))
+            if all(map(math.isnan, scores.values())):
+                raise JobFailed(f"{self.script.name}, {row}: no point of the grid has a score")
             best = _best(scores)
             scores |= self._scores(row, protocol.beyond(best, self.paper_beta(row)))
             found[row] = {"point": _best(scores), "scores": scores}
@@ -658,9 +669,12 @@ def bench(
     """Studies of methods, one after the other; each result is written when it is there, and all of
     the folder are decided together. A method that fails does not stop the others.
 
-    Raises JobFailed, at the end, with all that failed.
+    Raises JobFailed, at the end, with all that failed; before anything is done, ContractError for a
+    script and NotAResult for a file of the folder.
     """
     studies = [Study(load_script(name), plan, cores) for name in names]
+    if folder is not None:
+        ledger.settle(folder)  # what is not a result is told now, not after the night
     found, failures = [], []
     if not plan.grid:  # no job waits for another one's result
         failed = run_jobs([job for each in studies for job in each.untuned()], work, cores)
@@ -669,7 +683,7 @@ def bench(
     for study in studies:
         try:
             result = study.run()
-        except JobFailed as error:
+        except (ContractError, JobFailed) as error:
             failures.append(str(error))
             continue
         if folder is not None:

@@ -1,23 +1,27 @@
 """The bench: statistics by hand and on simulated data, jobs that stop, numbers that are kept, a
 study from its plan to its page."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import math
 import os
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from reference_impls.bench import cache, ledger, protocol, statistics, study
+from reference_impls.bench.jobs import _worker as run_worker
 from reference_impls.bench.jobs import run_jobs
 from reference_impls.bench.statistics import Difference, crossed_bootstrap, verdict
 from reference_impls.core import provenance
@@ -62,6 +66,14 @@ def test_the_same_numbers_give_the_same_interval_and_none_the_same_is_no_spread(
     assert crossed_bootstrap(matrix) == crossed_bootstrap(matrix)
     flat = crossed_bootstrap(np.full((3, 4), 0.25))
     assert (flat.low, flat.estimate, flat.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_of_a_run_that_diverged_nothing_is_known():
+    """Comparisons with nan are false: no resample would lie beside 0, and p would be the least."""
+    found = crossed_bootstrap([[0.1, 0.2], [math.nan, 0.3], [0.2, 0.1]])
+    assert found.p == 1.0 and math.isnan(found.estimate)
+    assert verdict(found, "higher", 0.02) == "undecided"
+    assert not statistics.straddles(found, 0.02)
 
 
 def test_one_seed_has_no_spread():
@@ -210,6 +222,14 @@ def test_every_row_is_tuned_on_one_grid():
     assert len(protocol.grid(None, trains_on_answers=False)) == 4
 
 
+def test_an_ablation_of_beta_keeps_its_own():
+    script = load_script("dpo")
+    method = dataclasses.replace(script.method, ablations={"far": {"beta": 2.0}})
+    asked = study.Study(dataclasses.replace(script, method=method), study.Plan())
+    assert [point.config for point in asked.grid("far")] == [{}] * len(protocol.RATES)
+    assert {point.config["beta"] for point in asked.grid("dpo")} == {0.1, 0.5}
+
+
 @pytest.mark.parametrize(
     ("rate", "further"), [(3e-5, [1e-5]), (1e-3, [3e-3]), (1e-4, []), (3e-4, [])]
 )
@@ -286,6 +306,29 @@ def test_jobs_of_a_group_are_done_by_one_worker_in_their_order(tmp_path):
     assert len(run_jobs(together, work, cores=3, report=lambda line: None)) == 1
     names, processes = zip(*started(tmp_path), strict=True)
     assert names == ("one", "two", "three") and len(set(processes)) == 1
+
+
+def test_a_worker_goes_on_where_another_one_reads_the_queue(tmp_path):
+    """`get_nowait` finds a queue empty that another process holds, and one core would be idle."""
+
+    class Held:
+        def __init__(self):
+            self.found = [None, queue.Empty(), [1, 2], queue.Empty(), [0]]
+
+        def get(self, timeout):
+            each = self.found.pop()
+            if isinstance(each, Exception):
+                raise each
+            return each
+
+        def get_nowait(self):
+            return self.get(0)
+
+    told = queue.Queue()
+    with contextlib.suppress(queue.Empty):
+        run_worker(work, jobs(tmp_path), Held(), told)
+    assert [name for name, _ in started(tmp_path)] == ["one", "two", "three"]
+    assert [told.get()[:2] for _ in range(3)] == [(0, ""), (1, ""), (2, "")]
 
 
 def until(happened, seconds=90):
@@ -366,6 +409,42 @@ def test_a_name_changes_with_all_code_that_trains_and_measures(code, module):
     name = cache.name_of({})
     (code / module).write_text((code / module).read_text() + "\nNEW = 1\n")
     assert cache.name_of({}) != name
+
+
+@pytest.mark.parametrize("module", ["judges.py", "stages.py"])
+def test_a_job_is_done_again_where_code_changed_that_its_rows_or_stages_depend_on(code, module):
+    asked = study.Study(load_script("mdpo"), study.Plan())
+    tasks = [asked._task(row, 1, "test", 8, 1, protocol.Point()) for row in ("mdpo", "dpo")]
+    before = [asked.job(task).result for task in tasks]
+    file = code / module
+    file.write_text(file.read_text() + "\n# Why.\n")
+    assert [asked.job(task).result for task in tasks] == before
+    file.write_text(file.read_text() + "\nNEW = 1\n")
+    assert all(asked.job(t).result != old for t, old in zip(tasks, before, strict=True))
+
+
+def test_a_baselines_job_is_done_again_where_its_script_changed(tmp_path, monkeypatch):
+    script = tmp_path / "dpo.py"
+    shutil.copy(load_script("dpo").module.__file__, script)
+    module = types.ModuleType("dpo")
+    module.__file__ = str(script)
+
+    def loaded(name):
+        found = load_script(name)
+        return dataclasses.replace(found, module=module) if name == "dpo" else found
+
+    monkeypatch.setattr(study, "load_script", loaded)
+    asked = study.Study(loaded("mdpo"), study.Plan())
+    rows = asked.rows
+
+    def names():
+        point = protocol.Point()
+        return {row: asked.job(asked._task(row, 1, "test", 8, 1, point)).result for row in rows}
+
+    before = names()
+    edit(script, "beta: float = 0.1", "beta: float = 0.2")
+    after = names()
+    assert {row for row in rows if after[row] != before[row]} == {"dpo"}
 
 
 def test_a_name_changes_with_a_weight_and_with_every_part(tiny_base, tmp_path):
@@ -739,6 +818,34 @@ def test_a_misspelt_metric_is_found_before_anything_is_trained(tiny_study):
     with pytest.raises(ContractError, match="nobody measures 'chair'; there are chair_i, chair_s"):
         wrong.run()
     assert {task.row for task in done} == {"base"}
+
+
+def test_a_metric_that_nobody_measures_stops_no_other_study(tmp_path, monkeypatch):
+    def run(asked):
+        if asked.script.name == "simpo":
+            raise ContractError("simpo.py: nobody measures 'chair'")
+        return {"method": asked.script.name, "verdicts": []}
+
+    monkeypatch.setattr(study.Study, "run", run)
+    with pytest.raises(study.JobFailed, match="nobody measures 'chair'"):
+        study.bench(["simpo", "dpo"], study.Plan(), 1, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["dpo.json"]
+
+
+def test_what_is_not_a_result_is_told_before_anything_is_done(tmp_path, monkeypatch):
+    write_json(tmp_path / "notes.json", {"note": "mine"})
+    monkeypatch.setattr(study.Study, "run", lambda asked: pytest.fail("it was begun"))
+    with pytest.raises(ledger.NotAResult, match=r"notes\.json is not a result"):
+        study.bench(["dpo"], study.Plan(), 1, tmp_path)
+
+
+def test_a_row_whose_every_point_diverged_is_a_failure_with_its_name(monkeypatch):
+    asked = study.Study(load_script("dpo"), study.Plan())
+    monkeypatch.setattr(
+        study.Study, "_scores", lambda self, row, points: dict.fromkeys(points, math.nan)
+    )
+    with pytest.raises(study.JobFailed, match="dpo, sft: no point of the grid"):
+        asked.tuned()
 
 
 def test_every_expectation_is_about_a_metric_with_a_smallest_effect():

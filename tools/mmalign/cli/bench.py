@@ -41,8 +41,10 @@ def bench(
         raise click.UsageError(f"no method is called '{unknown[0]}'; known: {', '.join(known)}")
     try:
         from reference_impls.bench.jobs import JobFailed
+        from reference_impls.bench.ledger import NotAResult
         from reference_impls.bench.study import SMOKE, Plan
         from reference_impls.bench.study import bench as study
+        from reference_impls.core.method import ContractError
     except ModuleNotFoundError as error:
         raise missing(error) from None
     names = [known[name.replace("_", "-")] for name in methods] or list(known.values())
@@ -50,7 +52,7 @@ def bench(
     folder = out or (Path("runs") / "smoke" if smoke else results_folder(of))
     try:
         found = study(names, SMOKE if smoke else Plan(), jobs, folder)
-    except JobFailed as error:
+    except (ContractError, JobFailed, NotAResult) as error:
         raise click.ClickException(str(error)) from None
     if as_json:
         output.write_json(found)
