@@ -94,6 +94,33 @@ def trained(loaded, rows, folder, steps=2, resume=None):
     )  # fmt: skip
 
 
+def test_passes_do_not_change_the_loss_where_the_last_one_is_smaller(tiny_base, rows, tmp_path):
+    """6 rows in passes of 4 and 2: a row counts a sixth, and not an eighth or a fourth."""
+    stage = SCRIPTS["reward_model"].method.last
+    heads = []
+    for size in (None, 4):
+        # Of two steps the second has six rows: an epoch of 14 ends there.
+        settings = dataclasses.replace(SMALL, batch_size=8, per_device_batch_size=size)
+        folder = tmp_path / str(size)
+        begin(folder, {}, False)
+        headed = train_head(
+            *load(tiny_base), [*rows, *rows[:6]], stage=stage, output=folder, settings=settings,
+            cfg=SCRIPTS["reward_model"].method.config(),
+        )  # fmt: skip
+        heads.append(headed.head.weight.detach().clone())
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        heads.append(torch.tensor([json.loads(line)["loss"] for line in lines]))
+    assert torch.allclose(heads[0], heads[2], atol=1e-5)
+    assert torch.allclose(heads[1], heads[3], atol=1e-5)
+
+
+def test_numbers_that_the_first_row_lacks_are_not_left_out():
+    with pytest.raises(ValueError, match="'margin' holds a number in some rows only"):
+        numbers_of([{"gap": 1.0}, {"gap": 1.0, "margin": 2.0}])
+    with pytest.raises(ValueError, match="'label' holds a list of numbers in some rows only"):
+        numbers_of([{}, {"label": [1.0]}])
+
+
 def test_a_trained_head_is_saved_and_loads_back(loaded, rows, tmp_path):
     begin(tmp_path, {}, False)
     headed = trained(loaded, rows, tmp_path)

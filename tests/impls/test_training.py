@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pickle
 import random
@@ -279,6 +280,14 @@ def test_a_batch_that_does_not_divide_is_refused(tiny_base, rows, tmp_path, monk
 
 
 # --- going on ------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_a_number_is_not_logged_as_one(tiny_base, rows, tmp_path):
+    def diverged(batch, cfg):
+        return batch.chosen.logps.sum(-1) * math.nan, {}
+
+    _, log = trained(tiny_base, tmp_path, rows, stage(diverged))
+    assert [math.isnan(line["loss"]) for line in log] == [True, True]
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_state_included(tiny_base, rows, tmp_path):

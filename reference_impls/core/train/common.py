@@ -78,6 +78,7 @@ def arguments(settings: TrainSettings, output: Path, rows_per_unit: int = 1) -> 
         "dataloader_pin_memory": not on_cpu,
         "dataloader_drop_last": False,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # it would write a loss that is nan as 0
         "save_strategy": "steps",
         "save_steps": max(1, (settings.steps or 200) // SAVES),
         "save_total_limit": 2,  # the one before stays until the newest is whole

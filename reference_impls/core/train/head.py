@@ -88,6 +88,7 @@ class HeadTrainer(common.Checkpoints):
         self.stage, self.cfg, self.rows, self.scorer = stage, cfg, rows, scorer
         self.kept = {}
         self._sums: dict[str, list[float]] = {}
+        self._step_rows = 0
         super().__init__(
             model=model,
             args=args,
@@ -101,6 +102,14 @@ class HeadTrainer(common.Checkpoints):
         batch = self.scorer.collate(rows, numbers)
         tokens = token_columns(self.stage.tokens, rows, batch, self.cfg)
         return {"views": batch, "tokens": tokens, "extra": numbers_of(rows)}
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """The passes of the next optimizer step, whose rows are counted."""
+        batches, count = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._step_rows = sum(len(batch["views"]) for batch in batches)
+        return batches, count
 
     def compute_loss(
         self,
@@ -120,7 +129,9 @@ class HeadTrainer(common.Checkpoints):
             if self.accelerator.num_processes > 1:
                 value = self.accelerator.gather(value)
             self._sums.setdefault(name, []).append(value.mean().item())
-        return losses.mean()
+        # A mean over the step's rows, also where a pass has fewer: Trainer divides by passes.
+        share = len(losses) * self.current_gradient_accumulation_steps / self._step_rows
+        return losses.mean() * share
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Trainer's log with the objective's own metrics, averaged over the passes of a step."""

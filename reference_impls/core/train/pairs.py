@@ -66,7 +66,7 @@ def numbers_of(rows: Sequence[Row]) -> dict[str, Tensor]:
     Raises ValueError for a column that holds numbers in some rows only.
     """
     found: dict[str, Tensor] = {}
-    for name in rows[0]:
+    for name in dict.fromkeys(name for row in rows for name in row):
         values = [row.get(name) for row in rows]
         if any(_is_number(value) for value in values):
             if not all(_is_number(value) for value in values):
