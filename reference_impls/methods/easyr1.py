@@ -57,6 +57,7 @@ from reference_impls.core.objective.groups import (
     kept,
     likelihood_ratio,
     outside,
+    reference,
     token_mean,
 )
 from reference_impls.core.settings import BaseConfig, TrainSettings, lab
@@ -177,8 +178,9 @@ def loss(
     ratio = likelihood_ratio(kept(logps - old_logps, mask))
     per_token = -clipped_surrogate(ratio, advantages, low, high, cfg.clip_ratio_dual)
     metrics = {"clip_fraction": token_mean(outside(ratio, low, high), mask)}
-    if ref_logps is not None and cfg.beta:
-        divergence = k3(kept(logps, mask), kept(ref_logps, mask)).clamp(max=cfg.kl_limit)
+    if cfg.beta:
+        against = kept(reference(logps, ref_logps, cfg.beta), mask)
+        divergence = k3(kept(logps, mask), against).clamp(max=cfg.kl_limit)
         per_token = per_token + cfg.beta * divergence
         metrics["kl"] = token_mean(divergence.detach(), mask)
     by_token = cfg.loss_avg_mode == "token"

@@ -157,8 +157,9 @@ def loss(
     if cfg.variant == "survey":
         return groups.reinforce(logps, advantages, mask)
     if cfg.variant == "code":
-        if ref_logps is not None:
-            advantages = groups.minus_kl_to_go(advantages, old_logps, ref_logps, mask, cfg.beta)
+        if cfg.beta:
+            initial = groups.reference(old_logps, ref_logps, cfg.beta)
+            advantages = groups.minus_kl_to_go(advantages, old_logps, initial, mask, cfg.beta)
         advantages = groups.whitened_tokens(advantages, mask)
     total, clipped = ppo.clipped_policy_loss(logps, old_logps, advantages, mask, cfg.epsilon)
     metrics = {"policy_loss": total.detach(), "clip_fraction": clipped}

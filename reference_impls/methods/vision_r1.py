@@ -155,8 +155,9 @@ def loss(
     advantage = groups.answer_mean(advantages, mask)
     objective = groups.clipped_surrogate(ratio, advantage, cfg.epsilon, cfg.epsilon)
     metrics = {"clip_fraction": groups.outside(ratio, cfg.epsilon, cfg.epsilon)}
-    if ref_logps is not None and cfg.beta:
-        divergence = groups.k3(*(groups.answer_sum(each, mask) for each in (logps, ref_logps)))
+    if cfg.beta:
+        against = groups.reference(logps, ref_logps, cfg.beta)
+        divergence = groups.k3(*(groups.answer_sum(each, mask) for each in (logps, against)))
         objective = objective - cfg.beta * divergence
         metrics["kl"] = divergence.detach()
     return -objective.mean(), metrics

@@ -235,7 +235,7 @@ def loss(
         return groups.grpo(logps, old_logps, ref_logps, advantages, mask, cfg)
     ratio = groups.likelihood_ratio(groups.answer_sum(logps - old_logps, mask))
     advantage = groups.answer_mean(advantages, mask)  # the same at each of its tokens
-    against = logps if ref_logps is None else ref_logps
+    against = groups.reference(logps, ref_logps, cfg.beta)
     apart = groups.k3(*(groups.answer_sum(each, mask) for each in (logps, against)))
     gain = groups.clipped_surrogate(ratio, advantage, cfg.epsilon, cfg.epsilon)
     clip = groups.outside(ratio, cfg.epsilon, cfg.epsilon)

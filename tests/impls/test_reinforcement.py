@@ -131,6 +131,18 @@ def test_a_reference_that_is_far_off_does_not_matter_without_kl():
         assert taken(module, cfg, far)[0] == taken(module, cfg, given)[0]
 
 
+@EACH
+def test_a_loss_that_reads_the_reference_does_not_do_without_it(module, variant):
+    cfg, given = module.Config(variant=variant), drawn()
+    with_it = taken(module, cfg, given)[0]
+    moved = given["ref_logps"] + 0.1 * given["values"] * (given["mask"] > 0)
+    if taken(module, cfg, {**given, "ref_logps": moved})[0] == with_it:
+        assert taken(module, cfg, {**given, "ref_logps": None})[0] == with_it
+    else:
+        with pytest.raises(ValueError, match="needs `ref_logps`"):
+            taken(module, cfg, {**given, "ref_logps": None})
+
+
 def test_a_ratio_is_exact_below_its_bound():
     """e^30 is no rounding; and the bound is in the range of float32."""
     assert groups.likelihood_ratio(numbers([30.0])).tolist() == [numbers(30.0).exp()]

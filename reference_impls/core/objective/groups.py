@@ -84,6 +84,16 @@ def k1(logps: Tensor, ref_logps: Tensor) -> Tensor:
     return logps - ref_logps
 
 
+def reference(logps: Tensor, ref_logps: Tensor | None, beta: float) -> Tensor:
+    """`ref_logps`; where beta is 0 and there are none, `logps`, so that no divergence is seen.
+
+    Raises ValueError where beta is not 0: the KL term would be left out in silence.
+    """
+    if ref_logps is None and beta:
+        raise ValueError(f"beta is {beta:g}: the KL term needs `ref_logps`")
+    return logps.detach() if ref_logps is None else ref_logps
+
+
 def k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """pi_ref/pi - log(pi_ref/pi) - 1 per token: never negative, 0 where the two agree.
 
@@ -148,9 +158,7 @@ def grpo(
     """
     ratio = likelihood_ratio(kept(logps - old_logps, mask))
     surrogate = clipped_surrogate(ratio, advantages, cfg.epsilon, cfg.epsilon)
-    divergence = torch.zeros_like(logps)
-    if ref_logps is not None:
-        divergence = k3(kept(logps, mask), kept(ref_logps, mask))
+    divergence = k3(kept(logps, mask), kept(reference(logps, ref_logps, cfg.beta), mask))
     objective = answer_mean(surrogate, mask)
     if cfg.beta:
         objective = objective - cfg.beta * answer_mean(divergence, mask)
