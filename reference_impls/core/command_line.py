@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from reference_impls.core.worlds.protocol import World
 
 
-RESULT, TABLE = "result.json", "table.txt"
+CONFIG, RESULT, TABLE = "config.json", "result.json", "table.txt"
 FAULT = 70
 """Exit status of a fault of the lab itself, as of every command of mmalign."""
 FAULTS = (AssertionError, AttributeError, IndexError, KeyError, NameError, TypeError)
@@ -302,26 +302,23 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
         rows=rows, rows_digest=data.digest if data is not None else "",
         real_model=options["model"] is not None, scenes=options["scenes"] or measure.SCENES,
     )  # fmt: skip
-    if main_process():
-        write_json(
-            output / "config.json",
-            {
-                "method": method.record,
-                "preset": preset,
-                "model": options["model"],
-                "dataset": options["dataset"],
-                "split": options["split"],
-                "limit": options["limit"],
-                "annotator": options["annotator"],
-                "annotator_model": options["annotator_model"],
-                "world": world.name,
-                "condition": dict(world.levels),
-                "changes": changes,
-                "config": dataclasses.asdict(cfg),
-                "versions": versions(),
-                "command": shlex.join(["mmalign", "run", method.record, *arguments]),
-            },
-        )
+    asked_for = {
+        "method": method.record,
+        "preset": preset,
+        "model": options["model"],
+        "dataset": options["dataset"],
+        "split": options["split"],
+        "limit": options["limit"],
+        "annotator": options["annotator"],
+        "annotator_model": options["annotator_model"],
+        "world": world.name,
+        "condition": dict(world.levels),
+        "changes": changes,
+        "config": dataclasses.asdict(cfg),
+        "versions": versions(),
+        "command": shlex.join(["mmalign", "run", method.record, *arguments]),
+    }
+    by_main(lambda: note_config(output / CONFIG, asked_for, options["resume"]))
     judged = None
     try:
         if annotator is not None and unjudged is not None:
@@ -664,6 +661,35 @@ def claim(output: Path, resume: bool, overwrite: bool) -> None:
         )
     for name in (RESULT, TABLE):
         (output / name).unlink(missing_ok=True)
+
+
+DECIDED = ("method", "preset", "world", "condition", "annotator", "changes", "config")
+"""What of a run's configuration has to be the same when it goes on. Model, data and code are known
+by their content (`stages`)."""
+
+
+def note_config(path: Path, asked: dict[str, Any], resume: bool) -> None:
+    """Write what a run was asked for. Of one that goes on it stays as it was, or the folder would
+    hold the settings of this command beside the numbers of another.
+
+    Raises ClickException where this command asks for something else.
+    """
+    from reference_impls.core.settings import BESIDE_A_RUN
+    from reference_impls.core.train.checkpoints import differing, read_json, write_json
+
+    found = read_json(path) if resume else None
+    if not isinstance(found, dict):
+        write_json(path, asked)
+        return
+
+    def decided(config: dict[str, Any]) -> dict[str, Any]:
+        changes = config.get("changes") or {}
+        changes = {name: value for name, value in changes.items() if name not in BESIDE_A_RUN}
+        return {name: config.get(name) for name in DECIDED} | {"changes": changes}
+
+    differs = differing(decided(found), decided(asked))
+    if differs:
+        raise click.ClickException(f"--resume: {path.parent} holds another run: {differs}")
 
 
 def table(result: dict[str, Any]) -> str:

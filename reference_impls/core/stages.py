@@ -360,6 +360,13 @@ def _identity(
         "rows": row_digest(rows)
         if run.rows is None or isinstance(rows, list)
         else [run.rows_digest, len(rows)],
+        # Rows do not show all of it: an environment, or a judge that is asked in training.
+        "world": {
+            "name": run.world.name,
+            "version": run.world.version,
+            "task": stage.task or run.task.id,
+            "levels": dict(run.world.levels),
+        },
         "start": model_digest(start),
         "code": provenance.training_digest(Path(str(run.script.module.__file__))),
         "versions": provenance.versions(),

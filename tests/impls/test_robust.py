@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 
 from reference_impls.core import measure
 from reference_impls.core.command_line import run
+from reference_impls.core.method import load_script
+from reference_impls.core.stages import Run, _identity
 from reference_impls.core.train import checkpoints
 
 STEPS = 6
@@ -271,6 +273,40 @@ def test_an_unfinished_run_is_begun_anew_only_when_asked(stopped, whole, tiny_ba
     assert after == {path for path in before if path.name != checkpoints.LOCK}
     assert run("mpo", arguments(tiny_base, stopped, "--overwrite")) == 0
     same(stopped, whole)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--learning-rate", "0.5"], "changes.learning_rate is null there and 0.5 here"),
+        (["--set", "beta=0.7"], "config.beta is 0.1 there and 0.7 here"),
+        (["--condition", "margins=shuffled"], "margins is "),
+    ],
+)
+def test_to_go_on_with_other_settings_leaves_those_of_the_results(
+    more, told, whole, tiny_base, tmp_path, capsys
+):
+    output = tmp_path / "out"
+    shutil.copytree(whole, output)
+    before = contents(output)
+    assert run("mpo", arguments(tiny_base, output, "--resume", *more)) == 1
+    assert told in one_line(capsys)
+    assert {p: t for p, t in contents(output).items() if p.name != checkpoints.LOCK} == {
+        p: t for p, t in before.items() if p.name != checkpoints.LOCK
+    }
+
+
+def test_another_world_under_the_same_rows_is_another_run(tiny_base, tmp_path, world):
+    """A judge or an environment that is asked in training shows in no row."""
+    script = load_script("dpo")
+    stage = script.method.last
+    identities = []
+    for level in ("0", "0.4"):
+        under = world.under({"annotator-error": level})
+        cfg, task = script.method.config(), under.tasks["describe"]
+        asked = Run(script, cfg, "lab", {}, under, task, tiny_base, tmp_path)
+        identities.append(_identity(asked, stage, stage.lab, [], tiny_base))
+    assert identities[0] != identities[1]
 
 
 def test_results_of_an_older_run_do_not_stay_beside_the_settings_of_a_newer(

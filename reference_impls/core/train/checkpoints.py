@@ -197,7 +197,7 @@ def begin(folder: Path, identity: Mapping[str, Any], resume: bool) -> Path | Non
         if found is None:
             raise OtherRun(f"'{folder / IDENTITY}' is damaged, so that nobody knows whose it is")
         if found != wanted:
-            raise OtherRun(f"{folder} holds another run: {_difference(found, wanted)}")
+            raise OtherRun(f"{folder} holds another run: {differing(found, wanted)}")
         _drop_broken(folder)
         return last_checkpoint(folder)
     if resume and any(folder.glob("checkpoint-*")):
@@ -225,8 +225,10 @@ def _drop_broken(folder: Path) -> None:
         shutil.rmtree(folder / MODEL)
 
 
-def _difference(found: Any, wanted: Any, limit: int = 3) -> str:
-    parts = list(_differences(found, wanted))
+def differing(found: Any, wanted: Any, limit: int = 3) -> str:
+    """How two configurations differ, as JSON has them: the first few values; "" where they do
+    not."""
+    parts = _differences(json.loads(json.dumps(found)), json.loads(json.dumps(wanted)))
     more = f" and {len(parts) - limit} more" if len(parts) > limit else ""
     return "; ".join(parts[:limit]) + more
 
