@@ -50,6 +50,17 @@ def test_other_formats_hold_the_same_lines(mm, format_):
         assert word in result.stdout
 
 
+def test_what_a_program_reads_has_levels_as_they_are(mm):
+    """And a world that is named twice stands there once."""
+    result = mm("worlds", "scenes", "scenes", "--format", "jsonl")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    (unseen,) = [row for row in rows if row["id"] == "unseen"]
+    assert unseen["default"] in unseen["levels"] and "none" in unseen["levels"]
+    written = mm("worlds", "scenes", "--format", "csv").stdout
+    assert written.startswith("world,version,what,name,says,levels,default\n")
+    assert "[" not in written
+
+
 def test_an_unknown_world_is_named_with_the_nearest(mm):
     result = mm("worlds", "multi-imag")
     assert result.exit_code == 2 and result.stdout == ""

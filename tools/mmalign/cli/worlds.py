@@ -34,14 +34,16 @@ def worlds(names: tuple[str, ...], listing: output.Listing) -> None:
             near = nearest(name, there)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(there)}"
             raise click.UsageError(f"no world is called '{name}'; {hint}")
-    asked = [there[name] for name in names or there]
+    asked = [there[name] for name in dict.fromkeys(names) or there]
     if listing.format == "json":
         listing.refuse("does not go with the whole worlds of --format json; take jsonl")
         output.write_json([_row(world) for world in asked])
         return
-    rows = [line for world in asked for line in _lines(_row(world))]
-    heads = ("world", "version", "what", "name", "says", "levels")
-    output.write_table(rows, listing, ("world", "version", "kind", "id", "says", "levels"), heads)
+    read = listing.format in ("jsonl", "csv")  # by a program, which takes a level as it is
+    rows = [line for world in asked for line in _lines(_row(world), bracketed=not read)]
+    columns = ("world", "version", "kind", "id", "says", "levels", *(("default",) if read else ()))
+    heads = [{"kind": "what", "id": "name"}.get(column, column) for column in columns]
+    output.write_table(rows, listing, columns, heads)
 
 
 def _row(world: Any) -> Json:
@@ -71,12 +73,14 @@ def _row(world: Any) -> Json:
     }
 
 
-def _lines(row: Json) -> Iterator[Json]:
-    """A world, its tasks and its conditions, each as a row; the level that holds in brackets."""
+def _lines(row: Json, bracketed: bool) -> Iterator[Json]:
+    """A world, its tasks and its conditions, each as a row; the level that holds in brackets, or in
+    a column of its own."""
     for kind, parts in (("world", [row]), ("task", row["tasks"]), ("condition", row["conditions"])):
         for part in parts:
+            default = part.get("default", "")
             levels = [
-                f"[{level}]" if level == part["default"] else level
+                f"[{level}]" if bracketed and level == default else level
                 for level in part.get("levels", ())
             ]
             yield {
@@ -86,4 +90,5 @@ def _lines(row: Json) -> Iterator[Json]:
                 "id": part["id"],
                 "says": part["says"],
                 "levels": levels,
+                **({} if bracketed else {"default": default}),
             }
