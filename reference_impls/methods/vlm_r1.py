@@ -59,8 +59,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from reference_impls.core.command_line import main
-from reference_impls.core.data import rules
-from reference_impls.core.data.boxes import iou, labelled, mean_average_precision, one_box
+from reference_impls.core.data import boxes, rules
 from reference_impls.core.data.readers.cells import as_boxes
 from reference_impls.core.data.readers.messages import messages_of, prompt, question_and_solution
 from reference_impls.core.lab import Lab
@@ -107,8 +106,8 @@ class Config(BaseConfig):
 def expressions(lab: Lab, cfg: Config) -> list[Row]:
     """Questions for the box of what an expression means, with the true box as `answer`."""
     truths = [item.truth for item in lab.items]
-    boxes = [f"[{rules.between(truth, '[', ']')[-1]}]" for truth in truths]
-    return [lab.prompt(n, answer=boxes[n], worked=truth) for n, truth in enumerate(truths)]
+    true = [f"[{rules.between(truth, '[', ']')[-1]}]" for truth in truths]
+    return [lab.prompt(n, answer=true[n], worked=truth) for n, truth in enumerate(truths)]
 
 
 def read_record(record: Row) -> Row:
@@ -129,10 +128,10 @@ def overlaps(completions: Sequence[str], answers: Sequence[str], pixel: float) -
     0 where there is none. Raises ValueError where the truth is not a box."""
 
     def overlap(text: str, answer: str) -> float:
-        true, found = one_box(answer), BOX.search(rules.inside("answer", text) or "")
+        true, found = boxes.one_box(answer), BOX.search(rules.inside("answer", text) or "")
         if found is None or max(map(len, found.groups())) > 18:  # digits
             return 0.0
-        return iou([int(n) for n in found.groups()], true, pixel)
+        return boxes.iou([int(n) for n in found.groups()], true, pixel)
 
     return [overlap(*pair) for pair in zip(completions, answers, strict=True)]
 
@@ -165,9 +164,10 @@ def reward_format_anywhere(completions: Sequence[str], answers: Sequence[str]) -
 
 
 def listed(text: str, answer: str) -> tuple[list[object], list[object]] | None:
-    """What the last answer of a text lists, and the truth; None without an answer."""
-    given = rules.between(text, "<answer>", "</answer>")
-    return (rules.listed_json(given[-1]), rules.listed_json(answer)) if given else None
+    """What the last answer of a text lists, and the truth; None without an answer. Raises
+    ValueError where the truth is not a detection."""
+    given, true = rules.between(text, "<answer>", "</answer>"), boxes.one_detection(answer)
+    return (rules.listed_json(given[-1]), true) if given else None
 
 
 def reward_map(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
@@ -177,7 +177,7 @@ def reward_map(completions: Sequence[str], answers: Sequence[str]) -> list[float
         given, true = listed(text, answer) or ([], [None])
         if not given or not true:
             return float(not given and not true)
-        return mean_average_precision(labelled(given), labelled(true))
+        return boxes.mean_average_precision(boxes.labelled(given), boxes.labelled(true))
 
     return [precision(*pair) for pair in zip(completions, answers, strict=True)]
 

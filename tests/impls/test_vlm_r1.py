@@ -257,7 +257,10 @@ def test_rewards_take_bounded_time_on_any_text(text):
         for variant in ("paper", "code"):
             cfg = vlm_r1.Config(detection=detection, variant=variant)
             for function in vlm_r1.rewards(cfg).values():
-                assert 0 <= function([text], [GOLD])[0] <= 1
+                truth = (
+                    '```json [{"bbox_2d": [0, 0, 9, 9], "label": "a"}] ```' if detection else GOLD
+                )
+                assert 0 <= function([text], [truth])[0] <= 1
     assert time.process_time() - began < 2
 
 
@@ -335,6 +338,15 @@ def test_a_detection_is_not_taken_for_a_box():
     assert read["answer"] == detection
     with pytest.raises(ValueError, match=r"json.* is not a box, which is written"):
         vlm_r1.reward_iou(["no idea"], [read["answer"]])
+
+
+@pytest.mark.parametrize("truth", ["[1, 2, 3, 4]", "a dog", '```json\n[{"label": "dog"}]\n```'])
+def test_a_box_is_not_taken_for_a_detection(truth):
+    """Data of single boxes with `--set detection=yes`: nothing would be true, and `None` right."""
+    for reward in (vlm_r1.reward_map, vlm_r1.reward_od_length):
+        assert reward(["<answer>None</answer>"], ["None"]) == [1.0]
+        with pytest.raises(ValueError, match="is not a detection, which is `None` or a block"):
+            reward(["<answer>None</answer>"], [truth])
 
 
 @pytest.mark.parametrize("turns", [[], [{"from": "human", "value": "x"}], "x", [1, 2], None])

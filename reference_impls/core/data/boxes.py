@@ -10,6 +10,8 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reference_impls.core.data.rules import listed_json
+
 Box = Sequence[float]
 Labelled = tuple[str, Box]
 
@@ -41,6 +43,22 @@ def one_box(text: str) -> list[float]:
     if box is None:
         raise ValueError(f"{text[:60]!r} is not a box, which is written [x1, y1, x2, y2]")
     return box
+
+
+def one_detection(text: str) -> list[Any]:
+    """What a true answer lists: entries with box and label in a block of JSON, nothing for `None`.
+
+    Raises ValueError for any other text, and for a list of which no entry has both.
+    """
+    if text.strip() == "None":
+        return []
+    listed = listed_json(text)
+    if "```json" not in text or (listed and not labelled(listed)):
+        raise ValueError(
+            f"{text[:60]!r} is not a detection, which is `None` or a block ```json of a list of "
+            '{"bbox_2d": [x1, y1, x2, y2], "label": ...}'
+        )
+    return listed
 
 
 def area(box: Box) -> float:
