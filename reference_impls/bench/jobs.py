@@ -41,7 +41,8 @@ class Job:
     @property
     def done(self) -> bool:
         """Is a whole result there?"""
-        return read_json(self.result) is not None
+        found = read_json(self.result)
+        return isinstance(found, dict) and bool(found)
 
 
 class JobFailed(RuntimeError):

@@ -295,9 +295,10 @@ def test_a_job_that_fails_does_not_stop_the_others_and_is_done_again(tmp_path):
     assert run_jobs(jobs(tmp_path), work, report=said.append) == []
     assert [name for name, _ in started(tmp_path)] == ["one", "two", "three", "two"]
     assert "2 of 3 jobs were done before" in said
-    # A result that was cut off is no result.
-    (tmp_path / "one.json").write_text('{"name": "o')
-    assert not jobs(tmp_path)[0].done
+    # A result that was cut off, or that holds something else, is not a result.
+    for text in ('{"name": "o', "", "{}", "[]", "7"):
+        (tmp_path / "one.json").write_text(text)
+        assert not jobs(tmp_path)[0].done
 
 
 def test_jobs_of_a_group_are_done_by_one_worker_in_their_order(tmp_path):
