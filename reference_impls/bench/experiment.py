@@ -130,7 +130,10 @@ class Experiment:
             while len(_SAMPLED) >= KEPT_SETS:
                 del _SAMPLED[next(iter(_SAMPLED))]
             task = self.world.tasks[next(iter(self.world.tasks))]
-            _SAMPLED[key] = measure.held_out_pairs(self.world, task, base, self.split)
+            # Of one stream, whatever seed the run has: rows of a table, and rows that are kept for
+            # other studies, are scored on the same pairs.
+            sampler = replace(base, seed=0, draws=0)
+            _SAMPLED[key] = measure.held_out_pairs(self.world, task, sampler, self.split)
         return _SAMPLED[key]
 
     def measured(self, policy: Policy, held_out: measure.HeldOutPairs | None) -> dict[str, float]:
