@@ -625,6 +625,29 @@ def test_a_budget_counts_the_steps_of_all_stages_and_rounds(name, steps, world, 
     assert study._budget(run)["steps"] == steps
 
 
+def test_fixed_pairs_do_not_depend_on_the_seed_that_came_first(
+    tiny_base, world, tmp_path, monkeypatch
+):
+    """Rows of one table were scored on different pairs where workers met a base by other seeds."""
+    from reference_impls.bench import experiment
+    from reference_impls.core import measure
+
+    seen = []
+
+    def sampled(world, task, base, split):
+        seen.append((base.seed, base.draws))
+        return measure.HeldOutPairs([])
+
+    monkeypatch.setattr(measure, "held_out_pairs", sampled)
+    script = load_script("dpo")
+    for seed in (1, 4):
+        monkeypatch.setattr(experiment, "_SAMPLED", {})
+        experiment.Experiment(
+            script, script.method.config(), "lab", {}, world, tmp_path, tiny_base, seed=seed
+        ).held_out()
+    assert len(seen) == 2 and len(set(seen)) == 1
+
+
 def test_an_untuned_smoke_has_one_job_a_row(tiny_study):
     asked, done = tiny_study
     smoke = dataclasses.replace(study.SMOKE, held_out=4, blocks=2)
