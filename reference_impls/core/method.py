@@ -127,11 +127,21 @@ Views = Sequence["str | View"]
 
 @dataclass(frozen=True)
 class Answer:
-    """The tokens of one view's answer: ids, and the characters of `text` that each stands for."""
+    """The tokens of one view's answer: ids, and the characters of `text` that each stands for.
+
+    `finished` is False of an answer that was cut: it has no ending.
+    """
 
     text: str
     ids: list[int]
     spans: list[tuple[int, int]]
+    finished: bool = True
+
+    def within(self, most: int) -> Answer:
+        """The answer as a model writes it that may write so many tokens."""
+        if len(self.ids) <= most:
+            return self
+        return Answer(self.text, self.ids[:most], self.spans[:most], finished=False)
 
 
 @dataclass(frozen=True)

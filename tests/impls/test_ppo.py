@@ -101,6 +101,26 @@ def test_a_run_with_a_critic_goes_on_where_it_was(critic, tiny_base, prompts, tm
     assert log[0]["kl_coefficient"] != log[-1]["kl_coefficient"]
 
 
+@pytest.mark.parametrize(("most", "tokens"), [(48, 4), (4, 4), (3, 3), (2, 2)])
+def test_an_answer_that_was_cut_has_no_ending(
+    most, tokens, tiny_base, prompts, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    """Three words and an ending: with room for three tokens the ending is not trained on."""
+    seen = []
+
+    def said(trainer, asked, draws):
+        return ["a red circle"] * len(asked)
+
+    def score(lab, sampled, cfg):
+        seen.extend((row["tokens"], row["finished"]) for row in sampled)
+        return [0.0] * len(sampled)
+
+    monkeypatch.setattr(PpoTrainer, "_answers", said)
+    of = ppo_stage(rewards={}, scores={"none": score})
+    trained(tiny_base, tmp_path, prompts, of, max_new_tokens=most, steps=1)
+    assert set(seen) == {(tokens, most >= 4)}
+
+
 def test_the_true_score_is_of_the_rows_that_somebody_knows(tiny_base, prompts, tmp_path):  # noqa: F811
     """Every fourth row is about something else; where all are, nothing is logged."""
 

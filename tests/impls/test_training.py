@@ -427,6 +427,23 @@ def test_the_answers_of_a_group_are_to_one_prompt(tiny_base, prompts, tmp_path):
         assert rewards[0, 0] != rewards[1, 0]
 
 
+def test_an_answer_that_was_cut_is_not_trained_to_end(tiny_base, prompts, tmp_path):
+    """Its ending was never written. One that ended in time has its own as a token."""
+    said, trained_on = [], []
+
+    def reward_none(completions, answers):
+        said.extend(len(text.split()) for text in completions)
+        return [0.0] * len(completions)
+
+    def loss(logps, old_logps, ref_logps, advantages, mask, cfg, **more):
+        trained_on.extend(mask.sum(1).tolist())
+        return grpo(logps, old_logps, ref_logps, advantages, mask, cfg)
+
+    of = group_stage(loss=loss, rewards={"none": reward_none})
+    trained_in_groups(tiny_base, tmp_path, prompts, of, max_new_tokens=3, group_size=16)
+    assert trained_on == [min(words + 1, 3) for words in said] and 3 in said
+
+
 def test_accumulated_groups_take_the_step_of_the_whole_batch(tiny_base, prompts, tmp_path):
     runs = [
         trained_in_groups(tiny_base, tmp_path / str(size), prompts, per_device_batch_size=size)

@@ -284,11 +284,16 @@ class _Picked:
 class Scorer:
     """Collates rows into batches of views and scores them under a model.
 
-    shared: try the layout that reads a prompt once for all answers to it.
+    shared: try the layout that reads a prompt once for all answers to it. most: tokens that an
+    answer may have, ending included; of a longer one these are scored. Answers that a policy
+    sampled are: one that was cut there was never ended.
     """
 
-    def __init__(self, encoder: Encoder, views: Views, shared: bool = True) -> None:
+    def __init__(
+        self, encoder: Encoder, views: Views, shared: bool = True, most: int | None = None
+    ) -> None:
         self.encoder, self.views, self.wanted = encoder, resolve_views(views), shared
+        self.most = most
         self.layouts: dict[bool, Layout] = {}
         self._rope: OrderedDict[str, Tensor] = OrderedDict()
 
@@ -351,6 +356,8 @@ class Scorer:
             for prompt, row in zip(prompts[view.name], rows, strict=True)
         ]
         written = self.encoder.answers(asked)
+        if self.most is not None:
+            written = [answer.within(self.most) for answer in written]
         answers = {
             view.name: written[number * len(rows) : (number + 1) * len(rows)]
             for number, view in enumerate(views)

@@ -220,8 +220,7 @@ class PpoTrainer(SamplingTrainer):
         for row, answer in zip(
             full, [a for each in passes for a in each.answers[VIEW.name]], strict=True
         ):
-            # The ending is a token of an answer, and a cut one was written without it.
-            row["finished"] = len(answer.ids) <= self.settings.max_new_tokens
+            row["finished"] = answer.finished
             row["tokens"] = len(answer.ids)
         own: dict[str, list[Tensor]] = {
             "mask": [each.masks[VIEW.name].float() for each in passes],

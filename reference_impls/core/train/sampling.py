@@ -83,8 +83,9 @@ class SamplingTrainer(common.Checkpoints):
         self.reference_model = reference_model
         self.processor = processor
         self.scorer = forward.Scorer(
-            Encoder.for_rows(processor, rows), (VIEW,), shared=settings.shared_prefix
-        )
+            Encoder.for_rows(processor, rows), (VIEW,), shared=settings.shared_prefix,
+            most=settings.max_new_tokens,
+        )  # fmt: skip
         self.kept = {}
         self.engine: VllmEngine | None = None
         self.update = 0
