@@ -293,10 +293,11 @@ class Study:
 
     def paper_beta(self, row: str) -> float | None:
         """The paper's beta of a row whose objective has one and that is tuned over it. An ablation
-        that sets a beta is not: the grid's would take the place of its own."""
+        that sets a beta is not: the grid's would take the place of its own. Nor is one that leaves
+        the last stage out, and with it the objective: nobody would read the beta."""
         script = self._script_of(row)
         fixed = "beta" in self.script.method.ablations.get(row, {})
-        if fixed or isinstance(script.method.last, SamplingStage):
+        if fixed or isinstance(script.method.last, SamplingStage) or not self._has_objective(row):
             return None
         beta: float | None = getattr(script.method.config(), "beta", None)
         return beta
@@ -304,10 +305,17 @@ class Study:
     def _script_of(self, row: str) -> Script:
         return load_script(row) if row in self.script.method.baselines else self.script
 
+    def _has_objective(self, row: str) -> bool:
+        """Whether the last stage is run in a row."""
+        script, changes = self._script_of(row), self.script.method.ablations.get(row, {})
+        return script.method.last.takes_place(
+            dataclasses.replace(script.method.config(), **changes)
+        )
+
     def grid(self, row: str) -> list[protocol.Point]:
         """The points that a row is tuned over."""
         script, beta = self._script_of(row), self.paper_beta(row)
-        if isinstance(script.method.last, SamplingStage):
+        if isinstance(script.method.last, SamplingStage) or not self._has_objective(row):
             return protocol.grid(None, trains_on_answers=False)
         views = getattr(script.method.last, "views_of", lambda cfg: ())(script.method.config())
         return protocol.grid(beta, trains_on_answers=len(views) == 1 and beta is None)

@@ -230,6 +230,15 @@ def test_an_ablation_of_beta_keeps_its_own():
     assert {point.config["beta"] for point in asked.grid("dpo")} == {0.1, 0.5}
 
 
+def test_a_row_without_the_objective_is_tuned_by_its_rate_alone():
+    """Selection by FDPO's classifier trains no policy: jobs at another beta would be the same."""
+    asked = study.Study(load_script("fdpo"), study.Plan())
+    rates = [{"learning_rate": rate} for rate in protocol.RATES]
+    assert [point.settings for point in asked.grid("best of 16")] == rates
+    assert all(not point.config for point in asked.grid("best of 16"))
+    assert {point.config["beta"] for point in asked.grid("one label")} == {0.1, 0.5}
+
+
 @pytest.mark.parametrize(
     ("rate", "further"), [(3e-5, [1e-5]), (1e-3, [3e-3]), (1e-4, []), (3e-4, [])]
 )
