@@ -146,9 +146,10 @@ def test_what_did_not_survive_the_correction_is_neither_shown_nor_contradicted(d
 @pytest.mark.parametrize(
     ("found", "more"),
     [(WIDE, True), (UP, False), (NEAR, False), (difference(0.0, -0.02, 0.01), True),
-     (difference(0.03, 0.0, 0.06), True), (difference(0.03, 0.001, 0.06), False)],
+     (difference(0.03, 0.0, 0.06), True), (difference(0.03, 0.001, 0.06), False),
+     (difference(-0.0195, -0.027, -0.012), True), (difference(0.01, 0.001, 0.02), True)],
 )  # fmt: skip
-def test_more_seeds_are_asked_where_an_interval_holds_0_and_what_matters(found, more):
+def test_more_seeds_are_asked_where_an_interval_does_not_decide(found, more):
     assert statistics.straddles(found, 0.02) is more
 
 
