@@ -7,6 +7,7 @@ claim must survive.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,6 +107,8 @@ def verdict(
 
 
 def straddles(difference: Difference, smallest: float) -> bool:
-    """Does the interval hold 0 and reach beyond the smallest effect? Then more seeds may decide."""
-    inside = difference.low <= 0 <= difference.high
-    return inside and (difference.low <= -smallest or difference.high >= smallest)
+    """Does the interval leave open whether there is an effect that matters? It holds 0 and reaches
+    beyond the smallest effect, or excludes 0 with an estimate below it. Then more seeds may decide;
+    of a run that diverged they do not."""
+    known = not math.isnan(difference.estimate)
+    return known and verdict(difference, "equal", smallest) == "undecided"
