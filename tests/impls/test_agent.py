@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 from reference_impls.core import measure
 from reference_impls.core.worlds import protocol
-from reference_impls.core.worlds.agent import WORLD, games, lessons, picture, tasks, text
+from reference_impls.core.worlds.agent import WORLD, games, lessons, picture, report, tasks, text
 from reference_impls.core.worlds.agent.environment import AgentEnv
 from reference_impls.core.worlds.agent.games import GAMES, GRID, NUMBER_LINE, POINTS, Scene
 
@@ -328,6 +328,19 @@ def test_an_altered_scene_looks_otherwise():
     for scene in WORLD.under({"game": "mixed"}).draw("pairs", 60):
         other = WORLD.alter(scene, rng)
         assert picture.filled(other) != picture.filled(scene) and other.game == scene.game
+
+
+def test_the_page_has_the_numbers_of_the_bases():
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert report.filled(page) == page, "python -m reference_impls.core.worlds.agent.report"
+    assert set(report.known()) <= {"1", "2", "3"}
+
+
+def test_a_base_may_begin_with_one_of_the_scenes_world():
+    """Whose words are the first ones of this world's (`first_use.take_over`)."""
+    from reference_impls.core.worlds.scenes import text as scenes_text
+
+    assert text.WORDS[: len(scenes_text.WORDS)] == scenes_text.WORDS
 
 
 def test_lessons_have_words_of_the_vocabulary_and_habits_come_last():

@@ -22,6 +22,7 @@ from reference_impls.core.worlds.agent.games import (
     left,
     value,
 )
+from reference_impls.core.worlds.scenes import text as scenes_text
 
 RULES = {
     NUMBER_LINE: "number line : move the current number to the target . actions : + - .",
@@ -35,6 +36,7 @@ NOTHING = "nothing"
 WORDS = tuple(
     dict.fromkeys(
         " ".join((
+            *scenes_text.WORDS,
             *RULES.values(), *ASKS.values(), *STEPS,
             " ".join(str(number) for number in range(2 * max(HIGHEST, TARGET) + 1)),
             f'{{ }} " : , . ? + - * = {THOUGHTS_KEY} {ACTION_KEY} {NOTHING}',
@@ -43,7 +45,8 @@ WORDS = tuple(
         )).split()
     )
 )  # fmt: skip
-"""The vocabulary of prompts, answers and lessons."""
+"""The vocabulary of prompts, answers and lessons. The words of the scenes world come first, so that
+a base may begin with one of that world."""
 
 
 def prompt(scene: Scene, thoughts: bool) -> str:
