@@ -11,6 +11,7 @@ import pytest
 
 from reference_impls.core.worlds import protocol
 from reference_impls.core.worlds.referring import WORLD, lessons, report, scene, tasks, text
+from reference_impls.core.worlds.report import keep
 from reference_impls.core.worlds.referring.scene import Expression, Scene, Thing
 
 LEFT, RIGHT = Thing("red", "circle", "small", 0), Thing("red", "circle", "small", 7)
@@ -266,7 +267,17 @@ def test_the_world_is_imported_without_torch():
 def test_the_page_has_the_numbers_of_the_bases():
     page = report.PAGE.read_text(encoding="utf-8")
     assert report.filled(page) == page
-    assert set(report.known()) <= {"1", "2", "3"}
+    assert set(report.known(report.NUMBERS)) <= {"1", "2", "3"}
+
+
+def test_numbers_of_bases_are_kept_by_seed(tmp_path):
+    path, made = tmp_path / "bases.json", {"command": "c", "recipe": {}, "cpu_seconds": 1, "x": 2}
+    assert report.known(path) == {}
+    for seed, value in ((2, 0.5), (1, 0.25), (2, 0.75)):
+        keep(path, seed, made, {"refer": {"iou": value}})
+    found = report.known(path)
+    assert list(found) == ["1", "2"] and found["2"]["refer"] == {"iou": 0.75}
+    assert set(found["1"]) == {"command", "recipe", "cpu_seconds", "refer"}
 
 
 def test_a_base_is_trained_on_first_use(monkeypatch, tmp_path, capfd):

@@ -5,6 +5,7 @@ A world's own `report` makes the parts out of its numbers; a test fails where a 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,21 @@ class Gate:
         if self.least > 0 and self.most < 1:
             return f"{self.least:g} to {self.most:g}"
         return f">= {self.least:g}" if self.least > 0 else f"<= {self.most:g}"
+
+
+def known(numbers: Path) -> dict[str, Any]:
+    """What a file holds of each base, by its seed; nothing where there is no file."""
+    if not numbers.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(numbers.read_text(encoding="utf-8"))
+    return found
+
+
+def keep(numbers: Path, seed: int, made: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
+    """Write down how a base was made, its cost and its numbers, in place of what was there."""
+    own = {key: made[key] for key in ("command", "recipe", "cpu_seconds")} | dict(measured)
+    every = dict(sorted({**known(numbers), str(seed): own}.items()))
+    numbers.write_text(json.dumps(every, indent=1) + "\n", encoding="utf-8")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

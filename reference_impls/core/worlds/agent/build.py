@@ -21,7 +21,8 @@ from reference_impls.core.model import base
 from reference_impls.core.model.first_use import MADE, FirstUse
 from reference_impls.core.worlds.agent import WORLD, lessons, picture, text
 from reference_impls.core.worlds.agent.games import GAMES
-from reference_impls.core.worlds.agent.report import NUMBERS, known
+from reference_impls.core.worlds.agent.report import NUMBERS
+from reference_impls.core.worlds.report import keep
 from reference_impls.core.worlds.scenes import BASES
 
 FIRST_USE = FirstUse(
@@ -75,14 +76,7 @@ def main() -> None:
     if options.write:
         from reference_impls.core.measure import EPISODES, SCENES
 
-        kept = {key: made[key] for key in ("command", "recipe", "cpu_seconds")}
-        every = {
-            **known(),
-            str(options.seed): {**kept, "scenes": SCENES, "episodes": EPISODES, **numbers},
-        }
-        NUMBERS.write_text(
-            json.dumps(dict(sorted(every.items())), indent=1) + "\n", encoding="utf-8"
-        )
+        keep(NUMBERS, options.seed, made, {"scenes": SCENES, "episodes": EPISODES, **numbers})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ writes the tables between their markers anew; a test fails where they are out of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from reference_impls.core.worlds import report
 from reference_impls.core.worlds.agent import WORLD
 from reference_impls.core.worlds.agent.games import GAMES
-from reference_impls.core.worlds.report import Gate, table
+from reference_impls.core.worlds.report import Gate, known, table
 
 NUMBERS = Path(__file__).with_name("bases.json")
 """What each base reaches, by its seed: `build --write` keeps it."""
@@ -31,14 +30,6 @@ GATES = tuple(
         Gate(f"{game}, thought", "success_rate", 0.1, 0.7),
     )
 )
-
-
-def known() -> dict[str, Any]:
-    """What is known of each base, by its seed."""
-    if not NUMBERS.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8"))
-    return found
 
 
 def gates(bases: Mapping[str, Any]) -> str:
@@ -68,7 +59,7 @@ def numbers(bases: Mapping[str, Any]) -> str:
 
 def filled(page: str) -> str:
     """The page with every `<!-- agent:NAME -->` part written anew."""
-    bases = known()
+    bases = known(NUMBERS)
     parts = {
         "tasks": report.tasks(WORLD),
         "conditions": report.conditions(WORLD),

@@ -16,7 +16,8 @@ from typing import Any
 from reference_impls.core.model import base
 from reference_impls.core.model.first_use import MADE, FirstUse
 from reference_impls.core.worlds.referring import WORLD, lessons, scene, text
-from reference_impls.core.worlds.referring.report import NUMBERS, known
+from reference_impls.core.worlds.referring.report import NUMBERS
+from reference_impls.core.worlds.report import keep
 from reference_impls.core.worlds.scenes import BASES
 
 HELD_OUT_SCENES = 512
@@ -76,11 +77,7 @@ def main() -> None:
     numbers = measured(folder)
     print(json.dumps({"folder": str(folder), "made": made, "test": numbers}, indent=1))
     if options.write:
-        kept = {key: made[key] for key in ("command", "recipe", "cpu_seconds")}
-        every = {**known(), str(options.seed): {**kept, "scenes": HELD_OUT_SCENES, **numbers}}
-        NUMBERS.write_text(
-            json.dumps(dict(sorted(every.items())), indent=1) + "\n", encoding="utf-8"
-        )
+        keep(NUMBERS, options.seed, made, {"scenes": HELD_OUT_SCENES, **numbers})
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ writes the tables between their markers anew; a test fails where they are out of
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reference_impls.core.worlds import report
-from reference_impls.core.worlds.report import Gate, table
+from reference_impls.core.worlds.report import Gate, known, table
 
 NUMBERS = Path(__file__).with_name("bases.json")
 """What each base reaches, by its seed: `build --write` keeps it."""
@@ -35,14 +34,6 @@ SHOWN = {
     "tries": ("accuracy", "pass_at_8"),
     "name": ("accuracy", "accuracy_seen", "accuracy_held_out"),
 }  # fmt: skip
-
-
-def known() -> dict[str, Any]:
-    """What is known of each base, by its seed."""
-    if not NUMBERS.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8"))
-    return found
 
 
 def gates(bases: Mapping[str, Any]) -> str:
@@ -69,7 +60,7 @@ def numbers(bases: Mapping[str, Any]) -> str:
 
 def filled(page: str) -> str:
     """The page with every `<!-- referring:NAME -->` part written anew."""
-    bases = known()
+    bases = known(NUMBERS)
     parts = {"gates": "No base was measured yet.", "numbers": ""}
     if bases:
         parts = {"gates": gates(bases), "numbers": numbers(bases)}
