@@ -11,8 +11,8 @@ import pytest
 
 from reference_impls.core.worlds import protocol
 from reference_impls.core.worlds.referring import WORLD, lessons, report, scene, tasks, text
-from reference_impls.core.worlds.report import keep
 from reference_impls.core.worlds.referring.scene import Expression, Scene, Thing
+from reference_impls.core.worlds.report import keep
 
 LEFT, RIGHT = Thing("red", "circle", "small", 0), Thing("red", "circle", "small", 7)
 SQUARE = Thing("blue", "square", "large", 9)
