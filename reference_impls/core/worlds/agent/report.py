@@ -61,8 +61,6 @@ def filled(page: str) -> str:
     """The page with every `<!-- agent:NAME -->` part written anew."""
     bases = known(NUMBERS)
     parts = {
-        "tasks": report.tasks(WORLD),
-        "conditions": report.conditions(WORLD),
         "gates": gates(bases) if bases else "No base was measured yet.",
         "numbers": numbers(bases) if bases else "",
     }
