@@ -7,17 +7,26 @@ the verdict and the p-value that was adjusted for it are written into the result
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from scipy.stats import false_discovery_control
 
-from reference_impls.bench import statistics
-from reference_impls.core.train.checkpoints import read_json, write_json
+from reference_impls.bench import cache, statistics
+from reference_impls.core.train.checkpoints import digest, read_json, write_json
 
 
 class NotAResult(ValueError):
     """A file beside the results that is not one. The text names it."""
+
+
+def add(folder: Path, name: str, result: Mapping[str, Any]) -> None:
+    """Write a method's result into a folder and decide all of them anew. Raises NotAResult."""
+    with _held(folder):
+        write_json(folder / f"{name}.json", result)
+        _decide(folder)
 
 
 def settle(folder: Path) -> list[Path]:
@@ -25,6 +34,19 @@ def settle(folder: Path) -> list[Path]:
 
     Doing it again changes nothing. Raises NotAResult.
     """
+    with _held(folder):
+        return _decide(folder)
+
+
+def _held(folder: Path) -> FileLock:
+    """Waits for another bench: between its reading of a result and its writing of the verdicts, a
+    new result would be lost. The lock does not lie among the results, which are committed."""
+    where = cache.folder()
+    where.mkdir(parents=True, exist_ok=True)
+    return FileLock(where / f"ledger-{digest(str(folder.resolve()))}.lock")
+
+
+def _decide(folder: Path) -> list[Path]:
     results: dict[Path, dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json")):
         found = read_json(path)

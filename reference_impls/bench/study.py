@@ -38,7 +38,7 @@ from reference_impls.core.method import (
     load_script,
 )
 from reference_impls.core.stages import Run, model_digest, run_stages
-from reference_impls.core.train.checkpoints import digest, read_json, write_json
+from reference_impls.core.train.checkpoints import digest, read_json
 
 if TYPE_CHECKING:
     from reference_impls.bench.experiment import Experiment
@@ -324,31 +324,37 @@ class Study:
         """Row -> its best point on the validation split, and how all points did."""
         if not self.plan.grid:
             return {row: {"point": protocol.Point(), "scores": {}} for row in self.rows[1:]}
-        found: dict[str, dict[str, Any]] = {}
-        for row in self.rows[1:]:
-            scores = self._scores(row, self.grid(row))
+        found = self._scores({row: self.grid(row) for row in self.rows[1:]})
+        for row, scores in found.items():
             if all(map(math.isnan, scores.values())):
                 raise JobFailed(f"{self.script.name}, {row}: no point of the grid has a score")
-            best = _best(scores)
-            scores |= self._scores(row, protocol.beyond(best, self.paper_beta(row)))
-            found[row] = {"point": _best(scores), "scores": scores}
-        return found
+        further = self._scores(
+            {
+                row: protocol.beyond(_best(scores), self.paper_beta(row))
+                for row, scores in found.items()
+            }
+        )
+        whole = {row: {**scores, **further[row]} for row, scores in found.items()}
+        return {row: {"point": _best(scores), "scores": scores} for row, scores in whole.items()}
 
-    def _scores(self, row: str, points: Sequence[protocol.Point]) -> dict[protocol.Point, float]:
-        plan = self.plan
+    def _scores(
+        self, points: Mapping[str, Sequence[protocol.Point]]
+    ) -> dict[str, dict[protocol.Point, float]]:
+        """Row -> the mean of each of its points over the tuning seeds. All rows are asked at once:
+        a core waits once for the others and not after every row."""
+        plan, metric = self.plan, self._tuned_by()
+        asked = [(row, point) for row, each in points.items() for point in each]
         tasks = [
             self._task(row, seed, "validation", plan.tuning_held_out, 1, point)
-            for point in points
+            for row, point in asked
             for seed in plan.tuning
         ]
-        results = self.done(tasks)
-        metric = self._tuned_by()
-        values = [result["metrics"][metric] for result in results]
+        values = [result["metrics"][metric] for result in self.done(tasks)]
         count = len(plan.tuning)
-        return {
-            point: fmean(values[number * count : (number + 1) * count])
-            for number, point in enumerate(points)
-        }
+        found: dict[str, dict[protocol.Point, float]] = {row: {} for row in points}
+        for number, (row, point) in enumerate(asked):
+            found[row][point] = fmean(values[number * count : (number + 1) * count])
+        return found
 
     def _tuned_by(self) -> str:
         from reference_impls.core.worlds.protocol import world
@@ -695,8 +701,7 @@ def bench(
             failures.append(str(error))
             continue
         if folder is not None:
-            write_json(folder / f"{study.script.name}.json", result)
-            ledger.settle(folder)
+            ledger.add(folder, study.script.name, result)
         found.append(result)
     if failures:
         raise JobFailed("; ".join(failures))

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import types
 from pathlib import Path
@@ -207,6 +208,29 @@ def test_a_ledger_of_nothing_or_of_what_is_not_a_result(tmp_path):
     write_json(tmp_path / "b.json", {"method": "b"})
     with pytest.raises(ValueError, match=r"b\.json is not a result"):
         ledger.settle(tmp_path)
+
+
+def test_a_result_that_comes_while_another_bench_decides_is_not_lost(tmp_path, monkeypatch):
+    """The first has read all results when the second one's new result is there to be written: it
+    is written after the verdicts, which are those of the old one."""
+    old, new = {"method": "a", "verdicts": [claim(0.2)]}, {"method": "a", "verdicts": [claim(1e-5)]}
+    write_json(tmp_path / "a.json", old)
+    second = threading.Thread(target=ledger.add, args=(tmp_path, "a", new))
+    real = ledger.false_discovery_control
+
+    def meanwhile(values):
+        monkeypatch.setattr(ledger, "false_discovery_control", real)
+        second.start()
+        second.join(0.3)
+        assert second.is_alive()
+        return real(values)
+
+    monkeypatch.setattr(ledger, "false_discovery_control", meanwhile)
+    assert ledger.settle(tmp_path) == [tmp_path / "a.json"]
+    second.join()
+    (kept,) = json.loads((tmp_path / "a.json").read_text())["verdicts"]
+    assert kept["numbers"]["p_adjusted"] == 1e-5 and kept["verdict"] == "shown"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json"]
 
 
 # --- the grid ------------------------------------------------------------------------------------
@@ -876,7 +900,9 @@ def test_what_is_not_a_result_is_told_before_anything_is_done(tmp_path, monkeypa
 def test_a_row_whose_every_point_diverged_is_a_failure_with_its_name(monkeypatch):
     asked = study.Study(load_script("dpo"), study.Plan())
     monkeypatch.setattr(
-        study.Study, "_scores", lambda self, row, points: dict.fromkeys(points, math.nan)
+        study.Study,
+        "_scores",
+        lambda self, points: {row: dict.fromkeys(each, math.nan) for row, each in points.items()},
     )
     with pytest.raises(study.JobFailed, match="dpo, sft: no point of the grid"):
         asked.tuned()
