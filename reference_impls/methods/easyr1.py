@@ -17,7 +17,8 @@ hiyouga/EasyR1@b44b311b669bf1fd1aa2fc36f2251482ba33cb16, verl/...:
 
 * trainer/core_algos.py#L176-L216: advantages; a group needs two answers;
 * trainer/core_algos.py#L410-L509 and workers/actor/config.py#L107-L116: surrogate and its defaults.
-  It keeps log-ratios within 20, where clips have long ended the gradient; here they end at 80;
+  It keeps log-ratios within 20, where the clips, as they are set, have long ended the gradient;
+  here they end at 80;
 * trainer/core_algos.py#L590-L594, workers/actor/dp_actor.py#L272-L287: KL, computed in float32; the
   factor in L287 makes the mean one over the tokens of a whole step. With `loss_avg_mode="seq"` that
   factor is wrong there: a micro-batch then counts by its tokens. Ours does not;
@@ -29,7 +30,8 @@ Simplifications
    in the repository's counting recipe (examples/reward_function/r1v.py, weights 0.5 and 0.5); the
    default's answers are in \\boxed{} (math.py, 0.9 and 0.1). Both forms are read here.
 2. Answers are compared as one number or as text. The code's package mathruler also compares
-   formulas.
+   formulas, and leaves out case, brackets, units, plus signs and a last dot. Here blanks beside an
+   answer in tags do not count.
 3. One update per batch of samples, so that nothing is clipped; examples/config.yaml has four (512
    questions sampled, 128 per update).
 """
@@ -136,17 +138,19 @@ def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[
 def reward_format(completions: Sequence[str], answers: Sequence[str] | None = None) -> list[float]:
     """1 where a thought in tags comes first and then an answer, in a box or in tags.
 
-    Blanks around `<`, `>` and `/` do not count (math.py#L40). With a box text may stand between
-    and behind (math.py#L27), with tags it may not (r1v.py#L27).
+    With a box text may stand between and behind (math.py#L27), and blanks around `<`, `>` and `/`
+    do not count (L40). With tags nothing else may be there, blanks neither (r1v.py#L27).
     """
 
     def formed(text: str) -> bool:
+        if thought_then_answer(text):
+            return True
         pieces = re.split("([<>/])", text)
         ends = (pieces[0].rstrip(), pieces[-1].lstrip()) if len(pieces) > 1 else (text, "")
         text = "".join([ends[0], *(piece.strip() for piece in pieces[1:-1]), ends[1]])
         after = text.find("</think>", len("<think>")) if text.startswith("<think>") else -1
         box = text.find("\\boxed{", after) if after >= 0 else -1
-        return (box >= 0 and text.find("}", box) >= 0) or thought_then_answer(text)
+        return box >= 0 and text.find("}", box) >= 0
 
     return [float(formed(completion)) for completion in completions]
 

@@ -33,6 +33,11 @@ right with 0.5, punishes a false Yes with -0.5, and gives nothing where Yes is r
 there and not here, where the lab's answers have none); #L159-L164
 multiplies rewards by 10 where they are not whitened, as the script has it; #L175-L177 whitens
 advantages; losses are means over all 896 places, padding included (here over the longest answer).
+Not imitated: there the reward stands at the last place of the padding (#L139-L146), so that padding
+has advantages and values to learn, too (#L735-L743), and advantages are whitened over it (here over
+answers' tokens: a long answer counts more); an answer with a "?" is cut there, and has no ending
+(#L250-L261); the penalty on length is multiplied by a column of the data (#L417-L420). The base
+model is in 4 bits (#L976): `--load-in-4bit`.
 RLHF/models/reward_model.py#L315 adds 0.001 times the mean of r_w + r_l, without sign, to the
 reward model's loss. Survey, Table 1: the reward minus KL alone, which is the paper's: survey =
 paper."""
@@ -78,7 +83,10 @@ PAPER_JUDGE = TrainSettings(
     batch_size=32,  # the same, #L27: 4 on each of 8 GPUs
     warmup_ratio=0.03,  # the same, #L69
     scheduler="constant_with_warmup",  # the same, #L70
+    max_grad_norm=0.3,  # RLHF/finetune_lora_rm.py#L198-L201
     lora_rank=64,  # the same, #L58
+    lora_alpha=16,  # RLHF/finetune_lora_rm.py#L162
+    dtype="bfloat16",  # train_reward_model.sh#L74
 )
 PAPER = TrainSettings(
     learning_rate=3e-5,  # RLHF/scripts/13b-v1.5-336/train_rl_model.sh#L25
@@ -88,6 +96,7 @@ PAPER = TrainSettings(
     max_new_tokens=896,  # the same, #L88
     temperature=1.0,  # the same, #L84
     lora_rank=64,  # train_reward_model.sh#L58
+    lora_alpha=16,  # SFT/finetune_lora_sft_ds.py#L167: its adapter is trained on
     dtype="bfloat16",  # train_rl_model.sh#L72
 )
 LONGEST = 896
@@ -243,7 +252,7 @@ def shaped(
     apart = logps - ref_logps
     if cfg.variant == "code":
         apart = apart.clamp(min=0)
-    return ppo.at_the_end(-coefficient * apart * mask, rewards, mask)
+    return ppo.at_the_end(-coefficient * kept(apart, mask), rewards, mask)
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, cfg: Config) -> tuple[Tensor, Tensor]:
@@ -270,6 +279,10 @@ def loss(
     if values is None or old_values is None or returns is None:
         raise ValueError("this loss needs `values`, `old_values` and `returns`")
     over = torch.ones_like(mask) if cfg.variant == "code" else mask
+    if cfg.variant == "code":  # places behind an answer count, with zeros
+        logps, old_logps, advantages, values, old_values, returns = (
+            kept(each, mask) for each in (logps, old_logps, advantages, values, old_values, returns)
+        )
     policy, clipped = ppo.clipped_policy_loss(logps, old_logps, advantages, over, cfg.epsilon)
     critic = 0.5 * ppo.value_loss(values, old_values, returns, over, clip=cfg.epsilon)
     return policy + cfg.c1 * critic, {

@@ -24,6 +24,9 @@ Simplifications
 3. beta and the settings of training: the paper's could not be read, and no code was released. DPO's
    stand in their place.
 
+4. Answers weigh the same whatever the number of their labelled segments; read as one mean over all
+   segments the paper's equation gives answers with many of them more weight.
+
 Official code: none; hendryx-scale/mhal-detect@6ef75f54:README.md#L1-L8 holds data alone, so that
 `variant="code"` is the paper's. Survey, Table 1 (`variant="survey"`): log sigma(beta r_w) minus
 log sigma(beta r_l), read over accurate and inaccurate segments, since FDPO has no pairs. It has no

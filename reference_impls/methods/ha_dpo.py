@@ -29,8 +29,9 @@ Official code: opendatalab/HA-DPO@42f72c53
   that alone. In `variant="code"` a batch without `target` has no auxiliary term, as there.
 - ha_dpo/trainer/minigpt4_dpo_trainer.py#L139-L142: for MiniGPT-4 `gamma` times the language
   model's own loss (minigpt4/models/mini_gpt4_dpo.py#L370-L388), which is the mean over ALL target
-  tokens of the auxiliary rows and not the paper's sum per answer: `variant="code"`. gamma is 0.5 in
-  the released command and 1.0 by default (train_dpo.py#L45).
+  tokens of the auxiliary rows of a forward pass (here: of the step; the released command passes one
+  pair at a time) and not the paper's sum per answer: `variant="code"`. gamma is 0.5 in the released
+  command and 1.0 by default (train_dpo.py#L45).
 - Survey, Table 1 (`variant="survey"`): the auxiliary loss has no weight, lambda is 1."""
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ PAPER = TrainSettings(  # MiniGPT-4, the model that has the auxiliary term
     steps=1000,  # ha_dpo/models/minigpt4/README.md#L60
     batch_size=32,  # ha_dpo/models/minigpt4/README.md#L55-L59: 8 devices x 1 x 4
     lora_rank=64,  # ha_dpo/models/minigpt4/README.md#L53
-    weight_decay=0.05,  # ha_dpo/models/minigpt4/train_dpo.py#L57
+    lora_alpha=16,  # ha_dpo/models/minigpt4/README.md#L69-L71
+    lora_targets="q_proj,k_proj,v_proj",  # ha_dpo/models/minigpt4/README.md#L40
+    weight_decay=0.0,  # train_dpo.py#L189-L212 does not hand its option on
 )
 
 

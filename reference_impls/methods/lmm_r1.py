@@ -18,19 +18,26 @@ Variants. They differ in what stands in place of the value model:
   train_fre_text.sh#L78-L110 and train_mgt_percereas.sh: REINFORCE++ with the mean of the group as
   baseline. openrlhf/trainer/ppo_utils/experience_maker.py#L474-L553: r_i - mean(r) stands at an
   answer's last token, -beta k1 at each, a token's advantage is the sum from there on, and all of a
-  batch's tokens are brought to mean 0 and deviation 1. models/loss.py#L75-L101: clipped, a mean
-  over tokens. models/remote_rm/math_verifier.py#L75-L79: where the true answer cannot be parsed
-  every answer is right; L31-L40: no part opened or closed twice, nothing between the two;
-* `survey`: "RLOO on text only", its section 3.1.3, which is the first README (@6e36707, no KL): one
-  stage of RLOO as its paper has it (arXiv:2402.14740), an answer being one action.
+  batch's tokens are brought to mean 0 and deviation 1. models/loss.py#L75-L101 with
+  trainer/ray/ppo_actor.py#L151-L158: clipped, a mean over the tokens of a forward pass, here of the
+  whole step. The released scripts pass one answer at a time on pictures
+  (train_mgt_percereas.sh#L88) and two on text, so that answers weigh the same whatever their
+  length. models/remote_rm/math_verifier.py#L75-L79: where the true answer cannot be parsed every
+  answer is right; L31-L40: no part opened twice, nothing between the two;
+* `survey`: "RLOO on text only", its section 3.1.3: one stage of RLOO as its paper has it
+  (arXiv:2402.14740), an answer being one action, without a KL. The first README (@6e36707) has a
+  RLOO of its own, with a KL of weight 0.01 in the reward.
 
 Simplifications
 
 1. Sums told in words stand for DeepScaleR, the same sums about a picture for VerMulti.
 2. PPO draws one answer per question, not 16, and its value model learns at the policy's rate: table
    A7 has 9e-6 beside 1e-6. Its value loss is the scripts', clipped at 0.2; the paper has none.
-3. Answers are plain numbers, where the code reads formulas between dollar signs and nothing else;
-   in the lab's texts every word stands apart, so that blanks beside a tag do not count.
+   Their whitening of advantages (experience_maker.py#L528-L551) is left out. One step per batch of
+   samples, where they take 16; Adam's betas are the library's and not OpenRLHF's (.9 and .95).
+3. Answers are plain numbers in tags. The code reads formulas alone (math_verifier.py#L43-L69), in
+   \\boxed{} first, then between dollar signs, wherever in the text they stand. In the lab's texts
+   every word stands apart, so that blanks beside a tag do not count.
 4. With `--dataset` both stages train on it: give each its own (`--set pictures_term=no`, then the
    model of that run with `--set text_term=no`).
 """
@@ -62,6 +69,7 @@ PAPER_TEXT = TrainSettings(
     temperature=1.0,  # table A7
     warmup_ratio=0.03,  # table A7
     dtype="bfloat16",  # train_fre_text.sh: --bf16
+    train_vision=True,  # openrlhf/cli/train_ppo_ray.py#L342-L344: nothing is frozen unless asked
 )
 PAPER = replace(
     PAPER_TEXT,

@@ -109,7 +109,7 @@ def misled_pairs(lab: Lab, cfg: Config) -> list[Row]:
         items, media, answers, looks(lab.policy, prompts, seen, answers, cfg.depth), strict=True
     ):
         why = unfit(item.truth, answer, look.perplexity, cfg)
-        if not why and cfg.selection_term and share(item, look) > threshold(item.scene, cfg):
+        if not why and cfg.selection_term and not misled(item, look, cfg):
             why = "looked at the right picture"
         lab.tally.count(why or f"taken, {item.scene.layout}")
         if not why:
@@ -136,6 +136,13 @@ def share(item: Item[Any], look: Look) -> float:
     if item.scene.layout == "sequence":
         return look.share_of_image(place.image)
     return look.share_of_box(place.box, place.image)
+
+
+def misled(item: Item[Any], look: Look, cfg: Config) -> bool:
+    """Whether the right picture has no more attention than the threshold; in a collage or beside an
+    inset less (make_data_ping.py#L409, make_data_pip.py#L348)."""
+    most, found = threshold(item.scene, cfg), share(item, look)
+    return found < most if item.scene.layout in ("grid", "inset") else found <= most
 
 
 def threshold(scene: Any, cfg: Config) -> float:

@@ -28,7 +28,8 @@ Official code: Kwai-YuanQi/MM-RLHF@7c8af1d2:trl/trainer/dpo_trainer.py#L736-L850
   Of a single row the standard deviation is not a number and the code stops; here beta stays.
 - `implicit_beta=False`: beta (1 + w ls_factor), with `extra["ls_factor"]` (B,), 1 where the data
   has none (llava/train/train_dpo.py#L1233); nothing in the repository computes it.
-- #L899-L910: the SFT term averages over all chosen tokens of the micro-batch.
+- #L899-L910: the SFT term averages over all chosen tokens of the micro-batch. Here draw, beta and
+  mean are over the whole step; the released script passes one pair per device at a time.
 - Survey, Table 1 (`variant="survey"`): beta is multiplied by the bare margin, no w, no k."""
 
 from __future__ import annotations

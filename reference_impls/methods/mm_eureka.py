@@ -18,9 +18,11 @@ ModalMinds/MM-EUREKA@129fc9e8a1bbd8fdd6de413c951c376e5924ea12 (branch internvl):
 * openrlhf/trainer/ppo_utils/replay_buffer.py#L281-L314: advantages are brought to mean 0 and
   standard deviation 1 once more, over all TOKENS of the batch, so that a long answer counts more.
   A batch without any signal stays 0. ppo_trainer.py#L244-L245 does so for all but `group_norm`;
-* examples/scripts/reward_func_internvl_instruct.py#L56-L59: where the reference cannot be parsed
-  every answer is right; #L64-L76: text around the two tags does not cost the format reward;
-* ppo_utils/experience_maker.py#L382-L390: by default a KL, if any, is k1 in the reward; only with
+* examples/scripts/reward_func_internvl_instruct.py#L33-L34, L57-L59: where the reference cannot be
+  parsed every answer is right; here, where it is a text without digits, $ or a command of LaTeX;
+  #L64-L76: text around the two tags does not cost the format reward. That an answer which was cut
+  off earns nothing (#L86, L95) is not imitated: a reward reads the text, which does not tell;
+* ppo_utils/experience_maker.py#L772-L780: by default a KL, if any, is k1 in the reward; only with
   --use_kl_loss and --kl_estimator k3 is it the paper's. Ours is the paper's in every variant: the
   weight is 0 in all that was released.
 
@@ -30,15 +32,19 @@ this script.
 Simplifications
 
 1. Scenes of drawn shapes, counted, stand for 54,931 questions of school mathematics.
-2. The accuracy rule compares numbers: the only number in the answer's tags, or without tags the
-   last of the text. The code's package math-verify reads formulas as well, takes the first of
-   several numbers in the tags, and finds none in "<answer>2</answer>" without blanks.
+2. The accuracy rule compares texts, then numbers: the only number in the answer's tags, or without
+   tags the last of the text. The code's package math-verify reads formulas as well, takes the first
+   of several numbers in the tags, and finds none in "<answer>2</answer>" without blanks.
 3. One step per batch of samples, so that the ratio is 1 and never clipped; in the paper 128 x 8
-   answers are trained on in 16 steps of 64 (section 3.1).
+   answers are trained on in 16 steps of 64 (section 3.1). Adam's betas are the library's, .9 and
+   .999; OpenRLHF has .9 and .95.
+4. The code's online filter has bounds that are kept, 0 and 1 by default (experience_maker.py#L438),
+   and so leaves nothing out unless they are set; here it leaves out what is all right or all wrong.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,7 +68,7 @@ PAPER = TrainSettings(
     group_size=8,  # section 3.1
     max_new_tokens=4096,  # examples/scripts/train_mm_eureka_8b_single_node.sh
     temperature=1.0,  # section 3.1
-    scheduler="cosine",  # openrlhf/trainer/ray/ppo_actor.py#L352-L358; there down to a tenth
+    scheduler="cosine",  # openrlhf/trainer/ray/ppo_actor.py#L352-L359; there down to a tenth
     warmup_ratio=0.03,  # openrlhf/cli/train_ppo_ray.py#L328
     dtype="bfloat16",  # examples/scripts/train_mm_eureka_8b_single_node.sh: --bf16
 )
@@ -114,26 +120,28 @@ def read_record(record: Row) -> Row:
 
 
 def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """1 where the only number in the answer's tags is the true one, 0 elsewhere.
+    """1 where the answer's tags hold the true text, or the true number and no other; 0 elsewhere.
 
-    Tags are not required: without them the last number after an opening tag, or of the text, is
-    meant. A reference without a number is compared as text.
+    Tags are not required: without them the whole text is compared, and the last number after an
+    opening tag, or of the text, is meant. Dollar signs around an answer do not count.
     """
 
     def right(text: str, answer: str) -> bool:
-        given, true = inside("answer", text), last_number(answer)
-        if true is None:
-            return (text if given is None else given).strip() == answer.strip()
+        given = inside("answer", text)
+        whole = text if given is None else given
+        if whole.strip(" \t\r\n$") == answer.strip(" \t\r\n$"):
+            return True
         number = last_number(text.rpartition(TAGS[2])[2]) if given is None else only_number(given)
-        return number == true
+        return number is not None and number == only_number(answer)
 
     return [float(right(*pair)) for pair in zip(completions, answers, strict=True)]
 
 
 def reward_accuracy_or_unread(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """The code's: as above, and 1 for every answer where the reference cannot be read."""
+    """The code's: as above, and 1 for every answer where the reference cannot be read: it has no
+    digit, and is not marked as a formula."""
     points = reward_accuracy(completions, answers)
-    return [1.0 if last_number(a) is None else p for p, a in zip(points, answers, strict=True)]
+    return [p if re.search(r"[0-9$\\]", a) else 1.0 for p, a in zip(points, answers, strict=True)]
 
 
 def parted(text: str) -> tuple[str, str] | None:

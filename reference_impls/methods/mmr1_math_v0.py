@@ -9,13 +9,14 @@ Own: data recipe. README.md@9ec3a05a says GRPO (DeepSeekMath, arXiv:2402.03300, 
 and no more. Its own are 6,000 questions from public training sets: what is too easy is thrown out,
 and what is left is drawn evenly over difficulty and kind of mathematics. There is no supervised
 start. Its comparison is SFT on the same questions, on answers only and on worked answers, which
-loses up to 19 points on MathVista where GRPO gains 3.5.
+loses up to 15.3 points on MathVista (67.5 to 52.2) where GRPO gains 3.5.
 
 Variants. Neither code, settings nor rewards of this version were published:
 LengSicong/MMR1@9ec3a05a79560af1c775fdad96d94f144a17884e (branch mmr1_v0) has a README, and the
 survey describes it in prose. All variants are GRPO's. The default branch is of a later method with
 other data (arXiv:2509.21268); LengSicong/MMR1@d8161a0c0bb2933cae38b782aa75181663328de5 there trains
-in a fork of EasyR1, whose objective is in `easyr1.py`: a mean over tokens and a dual clip.
+in a fork of EasyR1: a mean over tokens, clipped at 0.2 on both sides, without a dual clip
+(verl/trainer/core_algos.py#L303-L347).
 
 Simplifications
 
@@ -47,7 +48,7 @@ from reference_impls.core.supervision import ROWS, LearnBy, by_rewards, instead_
 
 VIEWS = ()  # no pairs: the policy answers, and rules judge
 PAPER = TrainSettings(
-    learning_rate=1e-6,  # ours: not said; the default of EasyR1, which README.md thanks
+    learning_rate=1e-6,  # ours: not said; EasyR1's, which README.md thanks. Not its schedule
     epochs=15,  # README.md, Key Highlights
     batch_size=128,  # ours: not said
     group_size=8,  # ours: not said

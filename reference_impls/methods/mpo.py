@@ -20,6 +20,8 @@ Simplifications
    is the chosen one cut in half and continued by the policy without the image (DropoutNTP). The
    run prints how many pairs each of the two decided. MMPR has 2.5 million of the first and 750,000
    of the second kind (section 3).
+2. Without the image means with a grey one: the lab's policy never read its question alone. The
+   authors leave the image out; they find noise in its place worse (section 5.2.2).
 
 Official code: OpenGVLab/InternVL@2410d1db:internvl_chat/internvl/train/trainer_dpo.py
 - #L254-L285: 0.8 sigmoid + 0.2 bco_pair + 1.0 NLL; #L147-L162: the NLL averages over all chosen
@@ -55,11 +57,11 @@ from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
-    learning_rate=5e-6,  # section 5.1
-    epochs=1,  # section 5.1
-    batch_size=256,  # section 5.1
-    warmup_ratio=0.05,  # section 5.1
-    weight_decay=0.05,  # section 5.1
+    learning_rate=5e-6,  # supplement, section 7
+    epochs=1,  # supplement, section 7
+    batch_size=256,  # supplement, section 7
+    warmup_ratio=0.05,  # supplement, section 7
+    weight_decay=0.05,  # supplement, section 7
     train_vision=True,  # shell/internvl2.0_mpo/preference_optimization/...: --freeze_backbone False
 )
 
@@ -68,10 +70,10 @@ PAPER = TrainSettings(
 class Config(BaseConfig):
     """The paper's values, and a factor on the reward shift so that it can be taken away."""
 
-    beta: float = 0.1  # section 5.1
-    w_p: float = 0.8  # section 5.1
-    w_q: float = 0.2  # section 5.1
-    w_g: float = 1.0  # section 5.1
+    beta: float = 0.1  # supplement, section 7
+    w_p: float = 0.8  # supplement, section 7
+    w_q: float = 0.2  # supplement, section 7
+    w_g: float = 1.0  # supplement, section 7
     shift: float = 1.0  # section 4.1
     right: float = 0.9  # ours: score from which the rule calls an answer right
     variant: Variant = "paper"

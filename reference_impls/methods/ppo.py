@@ -17,12 +17,15 @@ one.
 Simplifications
 1. The reward is a rule, a right number, in place of a reward model.
 2. The entropy bonus (weight c2) is left out: it is 0 in the paper's continuous tasks, and in RLHF.
-3. The mix with pretraining gradients (PPO-ptx, in InstructGPT) is left out.
+3. The mix with pretraining gradients (PPO-ptx, in InstructGPT) is left out, and so is the moving
+   average of the weights that it ends with.
 4. The critic begins as a copy of the policy with a head at zero; InstructGPT's is the reward model.
+5. Two passes over two minibatches, with real models, too; InstructGPT has one pass over eight.
 
 Official code: openai/baselines@ea25b9e8:baselines/ppo2/model.py#L69-L91 has another value loss,
 0.5 times half of the larger of (V - R)^2 and of the error of V kept within epsilon of its old
-value, and normalises advantages (#L139): `variant="code"`. Advantages: ppo2/runner.py#L56-L65, the
+value, and normalises advantages (#L139, of each minibatch; here of the whole batch):
+`variant="code"`. Advantages: ppo2/runner.py#L56-L65, the
 same. The repository's older baselines/ppo1/pposgd_simple.py#L110-L115 has the paper's loss, c1 1.
 The survey has no equation of its own: survey = paper."""
 
@@ -44,8 +47,9 @@ VIEWS = ()  # no pairs: the policy answers, and a rule judges
 PAPER = TrainSettings(
     learning_rate=9e-6,  # arXiv:2203.02155, appendix C.4: that of the value function
     epochs=1,  # ours: appendix C.4 counts 256,000 episodes
-    batch_size=512,  # appendix C.4; cut into 8 minibatches, one inner epoch
-    scheduler="constant_with_warmup",  # appendix C.4: over the first 10 iterations
+    batch_size=512,  # appendix C.4
+    scheduler="constant_with_warmup",  # appendix C.4
+    warmup_ratio=0.02,  # appendix C.4: the first 10 of 500 iterations
     temperature=1.0,  # appendix C.4
     max_new_tokens=1024,  # ours: C.1 bounds prompt and answer by 2,000 tokens together
     dtype="bfloat16",  # ours

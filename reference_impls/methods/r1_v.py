@@ -29,8 +29,10 @@ Simplifications:
 1. Scenes of 2 to 5 drawn shapes stand for CLEVR, a LLaVA of about 0.2 million parameters for
    Qwen2-VL. The world's question stands without the instruction about tags (`INSTRUCTION`, used for
    `--dataset`): the base learnt the tags from its text, and leaves them out one time in five.
-2. The accuracy reward compares a number or a string. The code asks the package math-verify first;
-   on numbers alone the two agree (conformance/r1_v.json), on formulas they do not.
+2. The accuracy reward compares a number or a string. The code asks the package math-verify first,
+   which reads formulas, and of several numbers the one that follows the word "answer", or the first
+   in the tags; on answers of one number the two agree (conformance/r1_v.json).
+   Blanks around a sampled text are left out before it is judged; there they cost the format.
 3. An update sees 8 questions; in the README's command 16 (8 devices, 1 each, 2 accumulated).
 """
 
@@ -45,6 +47,9 @@ from torch import Tensor
 from reference_impls.core.command_line import main
 from reference_impls.core.data.readers.cells import as_final_answer, as_text
 from reference_impls.core.data.readers.messages import messages_of, prompt
+from reference_impls.core.data.rules import final_answer_on_a_line as final_answer
+from reference_impls.core.data.rules import reward_thought_then_answer as reward_format
+from reference_impls.core.data.rules import same_answer
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import group_advantages, grpo
@@ -58,7 +63,7 @@ PAPER = TrainSettings(
     group_size=8,  # README.md: num_generations
     max_new_tokens=512,  # README.md: max_completion_length
     temperature=1.0,  # trainer/grpo_trainer.py#L281-L287
-    scheduler="linear",  # TrainingArguments' default
+    scheduler="constant",  # README.md: 2 epochs of 70k, 8,750 steps; 100 of these hardly fall
     warmup_ratio=0.0,  # TrainingArguments' default
     dtype="bfloat16",  # README.md: --bf16
     train_vision=True,  # trainer/grpo_trainer.py freezes nothing
@@ -67,8 +72,7 @@ INSTRUCTION = (
     "{question}  Output the thinking process in <think> </think> and final answer (number) in "
     "<answer> </answer> tags."
 )  # open_r1/grpo.py#L148
-FORMAT = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.DOTALL)  # open_r1/grpo.py#L98
-NUMBER = re.compile(r"(?:^|\s)(-?\d+(?:\.\d+)?)(?=[\s.,;:!?]|$)")
+NUMBER = re.compile(r"(?:^|\s)(-?[0-9]{1,30}(?:\.[0-9]{1,30})?)(?=[\s.,;:!?]|$)")
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,6 @@ def counting_prompts(lab: Lab, cfg: Config) -> list[Row]:
     ]
 
 
-def final_answer(text: str) -> str:
-    """What stands in the answer's tags."""
-    match = re.search(r"<answer>(.*?)</answer>", text, re.DOTALL)
-    return (match.group(1) if match else text).strip()
-
-
 def read_record(record: Row) -> Row:
     """A prompt from R1-V's published layout: columns `image`, `problem`, `solution`."""
     asked = messages_of(
@@ -109,25 +107,18 @@ def read_record(record: Row) -> Row:
 
 
 def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """1 where the last number of the text, or the text in the answer's tags, is the true answer.
+    """1 where the last number of the text, or the text in the answer's tags, is the true answer, as
+    text or as a number.
 
-    The tags are not required (open_r1/grpo.py#L53-L93): a bare "3" earns the point.
+    The tags are not required (open_r1/grpo.py#L53-L93): a bare "3" earns the point. They count on
+    one line (L67-L75 have no DOTALL).
     """
 
-    def inside(text: str) -> str:
-        match = re.search(r"<answer>(.*?)</answer>", text)  # no DOTALL in the code either
-        return (match.group(1) if match else text).strip()
-
     def right(completion: str, answer: str) -> bool:
-        numbers = NUMBER.findall(completion)
-        return inside(completion) == inside(answer) or numbers[-1:] == [inside(answer)]
+        given = [final_answer(completion), *NUMBER.findall(completion)[-1:]]
+        return any(same_answer(each, final_answer(answer)) for each in given)
 
     return [float(right(*pair)) for pair in zip(completions, answers, strict=True)]
-
-
-def reward_format(completions: Sequence[str], answers: Sequence[str] | None = None) -> list[float]:
-    """1 where the whole text is a thought and an answer in tags; both may be empty."""
-    return [float(FORMAT.fullmatch(completion) is not None) for completion in completions]
 
 
 def rewards(cfg: Config) -> dict[str, Reward]:

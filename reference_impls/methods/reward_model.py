@@ -37,6 +37,7 @@ PAPER = TrainSettings(
     learning_rate=9e-6,  # appendix C.2
     epochs=1,  # appendix C.2
     batch_size=64,  # appendix C.2: prompts
+    scheduler="cosine",  # appendix C.2, there down to a tenth
     warmup_ratio=0.0,  # ours: appendix C.2 names none
 )
 

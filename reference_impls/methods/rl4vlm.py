@@ -26,16 +26,19 @@ RL4VLM/RL4VLM@b989b57400ad1010306fe170a547b57e7d21389c:
 * algo/ppo.py#L74-L78: where a ratio of the mini-batch is above 10 the clipped term alone counts.
   Its scripts have mini-batches of one step, so that the rule holds step by step: with a negative
   advantage such a step has no gradient;
-* llava_interface/interface.py#L66-L81: the first two tokens of a thought are not scored; without a
-  match for the action's key the last five tokens are the action (`thoughts`), and an answer of
-  fewer tokens has the constant -2 for its log-probability, which is not imitated. In the paper an
-  answer without the key is all thought;
+* llava_interface/interface.py#L49-L82: a thought's first token is not scored. What `generate` gives
+  back begins with a BOS (transformers 4.37.2, which it pins, puts one where there are embeddings in
+  place of ids); L64 leaves that out, L80 the token behind it. Answers are scored behind that BOS,
+  which sampling does not see: not imitated;
+* interface.py#L69-L81: without a match for the action's key the last five tokens are the action
+  (`thoughts`); four tokens are all thought, fewer have the constant -2 for their log-probability,
+  which is not imitated. In the paper an answer without the key is all thought;
 * model.py#L91-L101 with main.py: the update scores answers under the prompt of the first step of
   all. In number-line prompts do not change; for `points` this is not imitated;
 * a2c_ppo_acktr/rl_utils.py#L82-L106: any action's text found behind the first key counts, if it is
   the only one; the environment here reads the quoted word, as equation 4.1 has it;
-* interface.py#L59-L62: log-probabilities are those at the sampling temperature, 0.2, in bfloat16.
-  Here answers are sampled at temperature 1, where there is no difference;
+* interface.py#L59-L62: answers are sampled at temperature 0.2 and scored at it, in bfloat16. Here
+  both are done at 1, in the paper's settings, too: what is scored is the policy that acts;
 * algo/ppo.py#L96: an entropy coefficient of 0.01 is passed, and no entropy is computed.
 
 Simplifications
@@ -51,6 +54,8 @@ Simplifications
    one seed `explained_variance` stayed near 0, so that an advantage is nearly the return above it.
 4. The paper's norm of the gradient, 0.01, belongs to its rate and adapter; the lab's is 1.
 5. Success is measured with greedy answers; the paper's rates are peaks of the training curve.
+6. The rate falls once over all updates; in the code a cosine of 25 batches begins anew. Its
+   scripts run two processes, with 512 steps each.
 """
 
 from __future__ import annotations
@@ -74,7 +79,7 @@ PAPER = TrainSettings(
     steps=464,  # scripts/run_nl.sh: 15,000 environment steps are 29 batches of 512, of 16 steps
     batch_size=128,  # episodes; section C.3: 512 steps of NumberLine, about four an episode
     max_new_tokens=256,  # scripts/run_nl.sh
-    temperature=0.2,  # scripts/run_nl.sh
+    temperature=1.0,  # ours: scripts/run_nl.sh has 0.2, for scores, too (see Variants)
     max_grad_norm=0.01,  # a2c_ppo_acktr/arguments.py#L63-L67
     warmup_ratio=0.0,  # main.py: CosineAnnealingLR without warm-up
     lora_rank=128,  # section C.1; its dropout of 0.05 is left out
@@ -84,7 +89,7 @@ PAPER = TrainSettings(
 )
 KEY = '"action"'
 TIMES_TOO_LIKELY = 10.0  # the code's bound on a ratio
-UNSCORED, WITHOUT_KEY = 2, 5  # the code's numbers of tokens: see Variants
+UNSCORED, WITHOUT_KEY = 1, 5  # the code's numbers of tokens: see Variants
 
 
 @dataclass(frozen=True)
@@ -92,10 +97,10 @@ class Config(BaseConfig):
     """The paper's values."""
 
     lam: float = 0.5  # lambda, section C.1: gym_cards; 0.2 for ALFWorld
-    epsilon: float = 0.1  # a2c_ppo_acktr/arguments.py#L102-L106; its help text says 0.2
+    epsilon: float = 0.1  # a2c_ppo_acktr/arguments.py#L100-L104; its help text says 0.2
     c: float = 0.5  # a2c_ppo_acktr/arguments.py#L58-L62
-    gamma: float = 0.9  # a2c_ppo_acktr/arguments.py#L37-L41
-    gae_lambda: float = 0.95  # a2c_ppo_acktr/arguments.py#L47-L51
+    gamma: float = 0.9  # a2c_ppo_acktr/arguments.py#L38-L42
+    gae_lambda: float = 0.95  # a2c_ppo_acktr/arguments.py#L48-L52
     variant: Variant = "paper"
     not_negative = "epsilon", "c"
     up_to_one = "lam", "gamma", "gae_lambda"
@@ -119,7 +124,7 @@ def thoughts(answer: Answer, cfg: Config) -> list[float]:
     """1 for each token of the thought: all before the action's last key; a token that holds the
     beginning of the key is the action's."""
     start = answer.text.rfind(KEY)
-    if start < 0 and cfg.variant == "code":
+    if start < 0 and cfg.variant == "code" and len(answer.ids) >= WITHOUT_KEY:
         last = len(answer.ids) - WITHOUT_KEY
         return [float(place < last) for place in range(len(answer.ids))]
     start = len(answer.text) + 1 if start < 0 else start

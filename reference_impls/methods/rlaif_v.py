@@ -20,9 +20,10 @@ Simplifications
    with one run at an equal budget.
 
 Official code: RLHF-V/RLAIF-V@83d917b2
-- utils/pair_construction.py#L39-L51, #L103-L106: pairs are all two answers of a prompt whose scores
-  differ by 1 or more; a claim is denied unless P(yes) > P(no). #L201-L213 of
-  utils/get_preference_pairs.py: at most 2 pairs of a prompt are drawn.
+- utils/pair_construction.py#L36-L67: pairs are all two answers of a prompt whose scores differ by 1
+  or more; an answer without a claim has no score, and is in no pair (#L22-L33, #L96-L112). A claim
+  is denied unless P(yes) > P(no) (#L84-L87). utils/get_preference_pairs.py#L154-L168: at most 2
+  pairs of a prompt are drawn.
 - utils/get_pairs_filter_shorten.py#L6-L79: pairs whose chosen answer is shorter by more than a
   share of the rejected one's words are dropped; of the shares 0, 0.02, ... 0.98 the one is taken
   that brings the mean lengths closest. The paper's text does not say so.
@@ -83,6 +84,7 @@ def divided_and_judged(lab: Lab, cfg: Config) -> list[Row]:
         scored = [
             (each[place], -sum(not claim.right for claim in claims[place]))
             for each, claims in zip(answers, judged, strict=True)
+            if claims[place]  # nothing was asked about an answer that claims nothing
         ]
         pairs = pairs_of(scored, cfg.least_gap)
         if not pairs:

@@ -27,7 +27,10 @@ Simplifications
 2. Caps of 28 and 48 tokens: a thought fits in the first, one that is checked does not. 16 and 8
    answers, 4 and 8 questions per step.
 3. Each stage's reference is the model that it begins with. The paper does not say.
-4. With `--dataset` the cold start needs a column `chosen` in its rows; where there is none, begin
+4. Without suppression the first stage has the second's cap and answers, 8K and 8; table 5 compares
+   with 16K and 4. Without a cold start the hard reward stays; table 6 has rewards for format and
+   answer there, and a system prompt.
+5. With `--dataset` the cold start needs a column `chosen` in its rows; where there is none, begin
    at a model that had it, with `--set cold_term=no`.
 """
 
@@ -59,7 +62,7 @@ PAPER_COLD = TrainSettings(
     dtype="bfloat16",  # the same file
 )
 PAPER = TrainSettings(
-    learning_rate=1e-6,  # ours: not said; EasyR1's default
+    learning_rate=1e-6,  # ours: not said; EasyR1's default, whose schedule is constant
     steps=100,  # appendix A
     batch_size=128,  # ours: not said; EasyR1's default
     group_size=8,  # section 3.4
@@ -78,7 +81,7 @@ class Config(BaseConfig):
     epsilon: float = 0.2  # section 3.4. Idle with one update per batch
     whole_answers: bool = False  # True: equations 1 and 2 to the letter, ratios of whole answers
     checks: int = 1  # ours: how often a thought of the cold start goes over its work again
-    cold_term: bool = True  # section 3.3; without it Vision-R1-Zero, with stages (table 6)
+    cold_term: bool = True  # section 3.3; without it Zero, with stages: table 6
     suppression_term: bool = True  # section 3.4: the first stage's cap; without it table 5
     variant: Variant = "paper"
     not_negative = "beta", "epsilon", "checks"

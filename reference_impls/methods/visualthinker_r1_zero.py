@@ -7,6 +7,8 @@ Equations 1 and 2 (section 3), negated, over G answers o_i to a question:
     A_i = (r_i - mean(r)) / std(r),   r_i = accuracy(o_i) + format(o_i)
     D = pi_ref/pi_theta - log(pi_ref/pi_theta) - 1,   rho = pi_theta/pi_old
 
+The paper prints a divergence without its estimator; D, per token, is the code's (L451).
+
 Own: schedule. The objective is GRPO as it is (DeepSeekMath, arXiv:2402.03300). Its own is where it
 begins: at a model that was never tuned on instructions, which mostly misses the tags. The paper
 compares with SFT of the same model on the same questions (table 3), with a reward for length, which
@@ -21,12 +23,15 @@ src/open-r1-multimodal/src/open_r1/...:
   and never clipped;
 * grpo.py#L129-L134 puts <think> before each answer of a pretrained model, since its prompt ends
   with that tag (L159): an answer that never opens its thought earns the format reward;
-* grpo.py#L77-L100: math-verify 0.5.2 reads nothing in "<answer>2</answer>", which is the form of
-  every solution (L165), so that texts are compared: "2.0" is not "2". And an answer is right whose
+* grpo.py#L77-L100: math-verify 0.5.2 reads nothing in "<answer>2</answer>", and every solution has
+  that form (L165), so that texts are compared: "2.0" is not "2". (In a longer solution it finds a
+  number, and takes any text with that number for right: not imitated.) And an answer is right whose
   last letter by itself, A to H, is the true one, a rule for another data set.
 
-Elsewhere, and in no variant: #L396-L423 mixes up answers and prompts with more than one question
-per device; grpo.py#L208-L211 freezes nothing where it says so.
+Elsewhere, and in no variant: #L396-L423 brings answers and prompts out of order with more than one
+question per device, which then stops (#L506); #L288-L294 samples of the 50 likeliest tokens, the
+library's default; grpo.py#L208-L211 freezes nothing where it says so; the loss of sft.py#L164-L175
+is over the question, too, and its answers have no tags.
 
 Simplifications
 
@@ -35,7 +40,8 @@ Simplifications
    answers open their own.
 2. Final answers are words or one number, compared as such.
 3. With `--dataset` the question stands with the instruction that the code has for tuned models
-   (grpo.py#L152), since a chat template cannot end within an answer.
+   (grpo.py#L152), since a chat template cannot end within an answer. For those the code puts no
+   <think> before an answer; `variant="code"` does.
 4. The reward for length counts words, not the tokens of Qwen's tokenizer.
 """
 
@@ -51,7 +57,7 @@ from torch import Tensor
 from reference_impls.core.command_line import main
 from reference_impls.core.data.readers.cells import as_final_answer, as_text
 from reference_impls.core.data.readers.messages import messages_of, prompt
-from reference_impls.core.data.rules import inside, thought_then_answer
+from reference_impls.core.data.rules import final_answer_on_a_line, thought_then_answer
 from reference_impls.core.data.rules import reward_final_answer as reward_accuracy
 from reference_impls.core.data.rules import reward_thought_then_answer as reward_format
 from reference_impls.core.lab import Lab
@@ -78,7 +84,11 @@ PAPER_SFT = TrainSettings(
     learning_rate=2e-5,  # run_sft_SAT.sh
     epochs=2,  # run_sft_SAT.sh
     batch_size=8,  # run_sft_SAT.sh: 1 question x 2 accumulated x 4 devices
+    scheduler="linear",  # TrainingArguments' default
+    warmup_ratio=0.0,  # TrainingArguments' default
     dtype="bfloat16",  # run_sft_SAT.sh: --bf16
+    train_vision=True,  # sft.py#L190 freezes nothing
+    max_pixels=401408,  # sft.py#L189
 )
 INSTRUCTION = (
     "{question}  Output the thinking process in <think> </think> and final answer (option) in "
@@ -123,8 +133,7 @@ def reward_accuracy_as_text(completions: Sequence[str], answers: Sequence[str]) 
     hold an answer where they stand on one line (open_r1/grpo.py#L93)."""
 
     def right(text: str, answer: str) -> bool:
-        found = (inside("answer", line) for line in text.split("\n"))
-        given = next((each for each in found if each is not None), text.strip())
+        given = final_answer_on_a_line(text)
         return given == answer or LETTER.findall(given)[-1:] == [answer]
 
     pairs = zip(completions, answers, strict=True)

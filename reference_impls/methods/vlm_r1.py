@@ -7,7 +7,8 @@ answers o_i to a question q:
     s_i = pi_theta(o_i|q) / pi_old(o_i|q),   A_i = (r_i - mean(r)) / std(r)
     D_i = u - log u - 1,   u = pi_ref(o_i|q) / pi_theta(o_i|q)
 
-and the rewards of sections 4.2 and 4.3, each beside a reward of 0 or 1 for the format:
+(equation 5 is printed with the clip's bounds the wrong way round) and the rewards of sections 4.2
+and 4.3, each beside a reward of 0 or 1 for the format:
 
     referring expressions   r = IoU(true box, answered box)                        equation 6
     detection               r = min(1, L_true / L_answered) mAP(answered, true)    equations 7, 8
@@ -35,7 +36,8 @@ src/open-r1-multimodal/src/open_r1:
 * vlm_modules/qwen_module.py#L114-L122: an overlap of one pixel's width or height is none;
 * vlm_modules/qwen_module.py#L156 scales the answered box from the picture as the processor resized
   it. This came two months after the paper; here no variant does, since a reward reads words alone;
-* trainer/grpo_trainer.py#L376: temperature 1, where section 5.1 has 0.9.
+* not imitated: trainer/grpo_trainer.py#L373-L378 samples at temperature 1, of the 50 likeliest
+  tokens (the library's default), where section 5.1 has 0.9; here all tokens can be sampled.
 
 Simplifications
 
@@ -45,9 +47,10 @@ Simplifications
 2. The paper's SFT is on RefCOCO, which has boxes and no thoughts: here `SFT on answers`. `sft`
    learns worked answers, `rejection sampling` those of the policy's own that are right.
 3. The lab has no detection. `--set detection=yes` takes its rewards for a dataset in the layout of
-   the repository; the paper sets beta to 0 there (`--set beta=0`).
-4. Boxes of negative width in a detection count as boxes that find nothing; in the code's copy of
-   COCO's evaluation those of negative area are left out.
+   the repository, with the one prompt that section 5.1 has for both tasks; the paper sets beta to 0
+   there (`--set beta=0`). For referring expressions the code's prompt stands, which asks for JSON.
+4. A detected box without an area counts as one that finds nothing; COCO's evaluation, of which the
+   code has a copy, leaves out boxes of negative area, and those above 1e10 that find nothing.
 """
 
 from __future__ import annotations
@@ -72,19 +75,23 @@ VIEWS = ()  # no pairs: the policy answers, and rules judge
 PAPER = TrainSettings(
     learning_rate=1e-6,  # section 5.1
     epochs=2,  # section 5.1
-    batch_size=16,  # run_scripts/run_grpo_rec.sh: 8 answers x 2 accumulated x 8 devices, in groups
+    batch_size=16,  # /run_scripts/run_grpo_rec.sh: 8 answers x 2 accumulated x 8 devices, in groups
     group_size=8,  # section 5.1
-    max_new_tokens=2048,  # run_scripts/run_grpo_rec.sh
+    max_new_tokens=2048,  # /run_scripts/run_grpo_rec.sh, the one at the repository's root
     temperature=0.9,  # section 5.1
     scheduler="linear",  # TrainingArguments' default
     warmup_ratio=0.0,  # TrainingArguments' default
-    dtype="bfloat16",  # run_scripts/run_grpo_rec.sh: --bf16
-    train_vision=True,  # run_scripts/run_grpo_rec.sh freezes nothing
+    dtype="bfloat16",  # /run_scripts/run_grpo_rec.sh: --bf16
+    train_vision=True,  # /run_scripts/run_grpo_rec.sh freezes nothing
 )
 INSTRUCTION = (
     "{question} First output the thinking process in <think> </think> tags and then output the "
     "final answer in <answer> </answer> tags. Output the final answer in JSON format."
 )  # vlm_modules/qwen_module.py#L73
+DETECTION = (
+    "{question} Output the thinking process in <think> </think> and final answer in <answer> "
+    "</answer> tags."
+)  # section 5.1
 BOX = re.compile(r"\[(\d+),\s*(\d+),\s*(\d+),\s*(\d+)\]")  # vlm_modules/qwen_module.py#L135
 
 
@@ -112,11 +119,13 @@ def expressions(lab: Lab, cfg: Config) -> list[Row]:
 
 def read_record(record: Row) -> Row:
     """A prompt from the repository's layout, `conversations` of a question and its solution: a box
-    as text or as a list, or a detection's JSON; tags around it are left out."""
+    as text or as a list, or a detection's JSON; tags around it are left out. Where nothing is to be
+    found the true answer is not JSON but `None`, so that only one box is asked for in JSON."""
     question, solution = question_and_solution(record["conversations"], "conversations")
-    asked = messages_of(INSTRUCTION.format(question=question), "conversations")
-    shown = prompt(asked, "conversations", len(record["images"]))
     answer = as_boxes(re.sub("</?answer>", "", solution).strip(), "conversations")
+    wanted = INSTRUCTION if answer.startswith("[") else DETECTION
+    asked = messages_of(wanted.format(question=question), "conversations")
+    shown = prompt(asked, "conversations", len(record["images"]))
     return {"prompt": shown, "images": record["images"], "answer": answer}
 
 
@@ -129,7 +138,7 @@ def overlaps(completions: Sequence[str], answers: Sequence[str], pixel: float) -
 
     def overlap(text: str, answer: str) -> float:
         true, found = boxes.one_box(answer), BOX.search(rules.inside("answer", text) or "")
-        if found is None or max(map(len, found.groups())) > 18:  # digits
+        if found is None or max(len(n.lstrip("0")) for n in found.groups()) > 18:  # digits
             return 0.0
         return boxes.iou([int(n) for n in found.groups()], true, pixel)
 

@@ -156,16 +156,17 @@ def test_the_share_brings_mean_lengths_closest():
 
 def test_rlaif_v_orders_by_denied_claims(world, policy, monkeypatch):
     lab = Lab(world, world.tasks["brief"], policy, policy, None, seed=1, count=2)
-    answers = iter([["x x .", "y ."], ["z z .", "y ."]])
-    denied = {"x x .": 2, "z z .": 0, "y .": 1}
+    # Nothing is asked about what claims nothing: "hm ." is no better than "x x .".
+    answers = iter([["x x .", "y ."], ["z z .", "y ."], ["hm .", "hm ."]])
+    claims = {"x x .": [False, False], "z z .": [True, True], "y .": [False], "hm .": []}
 
     class Judge:
         def claims(self, items, media, answers):
-            return [[Segment(0, 1, False)] * denied[answer] for answer in answers]
+            return [[Segment(0, 1, right) for right in claims[answer]] for answer in answers]
 
     monkeypatch.setattr(Lab, "answer", lambda self, temperature: next(answers))
     monkeypatch.setattr(Lab, "annotator", lambda self, kind: Judge())
-    rows = RLAIF.divided_and_judged(lab, config(RLAIF, candidates=2))
+    rows = RLAIF.divided_and_judged(lab, config(RLAIF, candidates=3))
     assert [row["chosen"][0]["content"] for row in rows] == ["z z ."]
     assert [row["rejected"][0]["content"] for row in rows] == ["x x ."]
     assert lab.tally.rules["all answers of one score"] == 1

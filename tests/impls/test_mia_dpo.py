@@ -62,6 +62,20 @@ def test_thresholds_are_those_of_the_official_generators(layout, count, share):
     assert mia_dpo.threshold(scene.alone(0), half) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("layout", "at_the_threshold"), [("sequence", True), ("grid", False), ("inset", False)]
+)
+def test_at_the_threshold_an_answer_about_a_sequence_is_taken(
+    layout, at_the_threshold, monkeypatch
+):
+    """The official generators have `<=` for sequences, `<` for collages and insets."""
+    asked, cfg = item(layout, 2, 1), mia_dpo.Config()
+    most = mia_dpo.threshold(asked.scene, cfg)
+    for found, taken in ((most, at_the_threshold), (most - 1e-9, True), (most + 1e-9, False)):
+        monkeypatch.setattr(mia_dpo, "share", lambda item, look, found=found: found)
+        assert mia_dpo.misled(asked, None, cfg) is taken
+
+
 def test_the_share_is_of_the_picture_that_is_asked_about():
     maps = (torch.full((16,), 1.0), torch.full((16,), 3.0))
     look = Look(maps, torch.zeros(1))

@@ -58,6 +58,22 @@ def test_the_truth_earns_the_whole_reward(world, variant, split):
     assert torch.equal(mm_eureka.weighted(points, cfg), torch.full((1, 500), 1.5))
 
 
+def test_a_true_answer_that_is_not_one_number_is_not_its_last_digits():
+    tags = "<think> a </think> <answer> {} </answer>".format
+    for true in ("3,000", "1/2", "$\\frac{1}{2}$", "A"):
+        assert mm_eureka.reward_accuracy([tags(true), tags("0"), tags("2")], [true] * 3) == [
+            1,
+            0,
+            0,
+        ]
+    assert mm_eureka.reward_accuracy([tags("A"), tags("$A$"), tags("2.0")], ["$A$", "A", "2"]) == [
+        1, 1, 1,
+    ]  # fmt: skip
+    # In the code a text that is not marked as a formula cannot be read, and all are right.
+    unread = mm_eureka.reward_accuracy_or_unread
+    assert unread([tags("no")] * 4, ["three", "$A$", "\\pi", "1/2"]) == [1, 0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "accuracy", "form"),
     [

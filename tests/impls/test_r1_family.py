@@ -243,8 +243,11 @@ def test_easyr1_boxes_and_tags_are_both_answers():
     texts = ["<think> a </think> so \\boxed{2} .", "\\boxed{2}", "<think> a </think> \\boxed{3}"]
     assert easyr1.reward_accuracy(texts, ["2"] * 3) == [1, 1, 0]
     assert easyr1.reward_format(texts) == [1, 0, 1]
-    # Blanks around the signs of a tag do not count.
-    assert easyr1.reward_format(["< think > a < / think > < answer > 2 < / answer >"]) == [1]
+    # Blanks around the signs of a tag do not count in a text with a box; with tags, around which
+    # there is nothing, they do: the repository has a rule for each.
+    assert easyr1.reward_format(["< think > a < / think > \\boxed{2} "]) == [1]
+    spaced = ["< think > a </think> <answer> 2 </answer>", "<think></think><answer></answer>\n"]
+    assert easyr1.reward_format(spaced) == [0, 0]
     points = {"accuracy": torch.tensor([[1.0, 1.0, 0.0]]), "format": torch.tensor([[1.0, 0, 1.0]])}
     assert easyr1.weighted(points, easyr1.Config())[0].tolist() == pytest.approx([1.0, 0.9, 0.1])
 

@@ -1,6 +1,7 @@
 """What every reinforcement script bears: padding with anything in it, masks and rewards of any
 type, ratios that ran away, settings out of range."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,14 @@ from reference_impls.core.data.boxes import mean_average_precision
 from reference_impls.core.data.rules import reward_number
 from reference_impls.core.method import VARIANTS, GroupStage, PpoStage
 from reference_impls.core.objective import groups, ppo
-from reference_impls.methods import lmm_r1, rl4vlm, vision_r1, visualthinker_r1_zero, vlm_r1
+from reference_impls.methods import (
+    fact_rlhf,
+    lmm_r1,
+    rl4vlm,
+    vision_r1,
+    visualthinker_r1_zero,
+    vlm_r1,
+)
 from tests.impls.scripts import SCRIPTS
 
 NAMES = [n for n, s in SCRIPTS.items() if isinstance(s.method.last, (GroupStage, PpoStage))]
@@ -154,12 +162,47 @@ def test_without_weights_no_token_is_a_thoughts():
     assert taken(rl4vlm, rl4vlm.Config(), given)[2]["thought_share"] == 0
 
 
-def test_the_first_two_tokens_of_an_answer_are_its_own():
-    """Not the first two places: an answer may be padded at its beginning."""
+def test_the_first_token_of_an_answer_is_its_own():
+    """Not the first place: an answer may be padded at its beginning."""
     cfg, mask = rl4vlm.Config(variant="code"), numbers([[0, 0, 1, 1, 1, 1]])
     weights = numbers([[0, 0, 1, 1, 1, 0]])
     found = rl4vlm.log_probability(numbers([[9, 9, -1, -2, -4, -8]]), mask, weights, cfg)
-    assert found.tolist() == [0.5 * -4 - 8]
+    assert found.tolist() == [0.5 * (-2 - 4) - 8]
+
+
+def test_rewards_that_differ_by_a_rounding_are_equal():
+    """.1 + .6 and .2 + .5 are the same number, in float32 not to the last digit."""
+    parts = torch.tensor([[0.1, 0.2, 0.1, 0.2], [0.6, 0.5, 0.6, 0.5]])
+    for scale in (1.0, 1e6, 1e-6):
+        rewards = parts.sum(0, keepdim=True) * scale
+        assert not torch.all(rewards == rewards[:, :1])
+        assert groups.alike(rewards).tolist() == [True]
+        assert groups.group_advantages(rewards).tolist() == [[0.0] * 4]
+        assert groups.group_advantages(rewards, 1e-4).tolist() == [[0.0] * 4]
+    small = torch.tensor([[0.7, 0.7 + 1e-4, 0.7, 0.7]])
+    assert not groups.alike(small).item() and groups.group_advantages(small)[0, 1] > 1.4
+    assert groups.alike(torch.zeros(1, 3)).item()
+
+
+def test_what_stands_behind_an_answer_does_not_reach_fact_rlhfs_loss():
+    """The code's means go over these places, but over zeros there."""
+    mask = numbers([[1, 1, 0, 0]])
+
+    def given(behind):
+        rows = [[-1.0, -2.0], [-1.0, -2.1], [0.5, -0.5], [0.2, 0.1], [0.1, 0.2], [1.0, 0.0]]
+        return [numbers([[*row, behind, behind]]) for row in rows]
+
+    for variant in ("paper", "code", "survey"):
+        cfg = fact_rlhf.Config(variant=variant)
+        found = []
+        for behind in (0.0, 7.0, math.nan):
+            logps, old, gain, values, before, returns = given(behind)
+            value, _ = fact_rlhf.loss(
+                logps, old, None, gain, mask, cfg, values=values, old_values=before, returns=returns
+            )
+            shaped = fact_rlhf.shaped(numbers([1.0]), logps, old, mask, cfg, 0.1)
+            found.append((value.item(), shaped.tolist()))
+        assert found[0] == found[1] == found[2]
 
 
 def test_integer_rewards_are_not_rounded_on_the_way():

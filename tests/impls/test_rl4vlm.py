@@ -105,11 +105,11 @@ def test_the_code_stops_pushing_down_what_became_ten_times_likelier():
     assert gradient(Config(variant="code"), nearly)[1][1][1].item() > 9  # e^2.3 is below 10
 
 
-def test_the_code_leaves_the_first_two_tokens_of_a_thought_out():
+def test_the_code_leaves_the_first_token_of_a_thought_out():
     _, paper = gradient(Config())
     _, code = gradient(Config(variant="code"))
     assert torch.all(paper[0] != 0)
-    assert code[0, :2].tolist() == [0.0, 0.0] and torch.equal(code[0, 2:], paper[0, 2:])
+    assert code[0, 0] == 0.0 and torch.equal(code[0, 1:], paper[0, 1:])
     # Of an action alone every token is scored.
     none = torch.zeros_like(MARKS)
     assert torch.equal(gradient(Config(), marks=none)[1],
@@ -182,7 +182,9 @@ def test_an_answer_without_a_key_is_all_thought_or_its_last_five_tokens_are_the_
     assert thoughts(answer, Config()) == [1.0] * 9
     assert thoughts(answer, Config(variant="survey")) == [1.0] * 9
     assert thoughts(answer, Config(variant="code")) == [1.0] * 4 + [0.0] * 5
-    assert thoughts(words("add"), Config(variant="code")) == [0.0, 0.0]
+    # Five tokens are the action, and of four there is none: the fourth from the end is place 0.
+    assert thoughts(words("add one here now"), Config(variant="code")) == [0.0] * 5
+    assert thoughts(words("add one here"), Config(variant="code")) == [1.0] * 4
 
 
 def test_a_token_that_holds_the_beginning_of_the_key_is_the_actions():

@@ -336,8 +336,25 @@ def test_a_detection_is_not_taken_for_a_box():
     detection = '```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "dog"}]\n```'
     read = vlm_r1.read_record({"images": [0], "conversations": record(detection)["conversations"]})
     assert read["answer"] == detection
+    # Its true answer may be `None`: only a box is asked for in JSON (section 5.1 has one prompt).
+    text = read["prompt"][0]["content"][1]["text"]
+    assert text.endswith("<think> </think> and final answer in <answer> </answer> tags.")
     with pytest.raises(ValueError, match=r"json.* is not a box, which is written"):
         vlm_r1.reward_iou(["no idea"], [read["answer"]])
+
+
+def test_what_a_detection_lists_is_read_as_the_official_function_does():
+    """A fifth number of a box is not read; a string lists its characters, and is not nothing."""
+    dog = '```json\n[{{"bbox_2d": [0, 0, 100, 100{}], "label": "dog"}}]\n```'.format
+    answer = "<answer>{}</answer>".format
+    for reward in (vlm_r1.reward_map, vlm_r1.reward_od_length):
+        assert reward([answer(dog(", 0.9"))], [dog("")]) == pytest.approx([1.0])
+        assert reward([answer('```json "abc"```')], ["None"]) == [0.0]
+
+
+def test_zeros_before_a_number_do_not_make_it_long():
+    text = said(f"[{'0' * 30}, 0, 100, 100]")
+    assert vlm_r1.reward_iou([text], ["[0, 0, 100, 100]"]) == [1.0]
 
 
 @pytest.mark.parametrize("truth", ["[1, 2, 3, 4]", "a dog", '```json\n[{"label": "dog"}]\n```'])

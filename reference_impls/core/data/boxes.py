@@ -88,13 +88,15 @@ def iou(one: Box, other: Box, pixel: float = 0.0) -> float:
 
 def labelled(entries: Sequence[Any]) -> list[Labelled]:
     """(label, box) of the entries that have both, as Qwen2.5-VL writes detections:
-    `{"bbox_2d": [x1, y1, x2, y2], "label": "a dog"}`. Others are left out."""
+    `{"bbox_2d": [x1, y1, x2, y2], "label": "a dog"}`. Others are left out; what stands behind the
+    four numbers of a box, such as a confidence, is not read."""
     found: list[Labelled] = []
     for entry in entries:
         if not isinstance(entry, Mapping):
             continue
         label: Any = entry.get("label")
-        box = numbers_of(entry.get("bbox_2d"))
+        given = entry.get("bbox_2d")
+        box = numbers_of(given[:4]) if isinstance(given, list) else None
         if isinstance(label, str) and box is not None:
             found.append((label, box))
     return found

@@ -118,14 +118,14 @@ def answer_after_thought(text: str) -> str | None:
 
 
 def listed_json(text: str) -> list[Any]:
-    """The elements of the list (or keys of the object) in a text's last block "```json ... ```"; []
-    where there is no such block, or none that can be read."""
+    """The elements of the list (keys of an object, characters of a string) in a text's last block
+    "```json ... ```"; [] where there is no such block, or none that can be read."""
     blocks = between(text, "```json", "```")
     try:
         found = json.loads(blocks[-1]) if blocks else []
     except (ValueError, RecursionError):
         return []
-    return list(found) if isinstance(found, (list, dict)) else []
+    return list(found) if isinstance(found, (list, dict, str)) else []
 
 
 def word_edits(one: str, other: str) -> int:
@@ -150,6 +150,12 @@ def final_answer(text: str) -> str:
     """What stands in the answer's tags, or without them the whole text."""
     given = inside("answer", text)
     return text.strip() if given is None else given
+
+
+def final_answer_on_a_line(text: str) -> str:
+    """The same, where tags that open on one line and close on another do not count."""
+    found = (inside("answer", line) for line in text.split("\n"))
+    return next((each for each in found if each is not None), text.strip())
 
 
 def reward_final_answer(completions: Sequence[str], answers: Sequence[str]) -> list[float]:

@@ -64,18 +64,29 @@ def beside_the_group(rewards: Tensor) -> Tensor:
     return rewards - rewards.mean(1, keepdim=True)
 
 
+def alike(rewards: Tensor) -> Tensor:
+    """(prompts,): whether all rewards of a group (prompts, group) are the same number.
+
+    Sums that are equal may differ in their last digits, such as .1 + .6 and .2 + .5. Divided by
+    their standard deviation these would be a signal as strong as any.
+    """
+    rewards = floating(rewards)
+    rounding = 8 * torch.finfo(rewards.dtype).eps * rewards.abs().amax(1)
+    return rewards.amax(1) - rewards.amin(1) <= rounding
+
+
 def group_advantages(rewards: Tensor, std_epsilon: float = 0.0) -> Tensor:
     """(prompts, group): how much better an answer is than its group, in standard deviations.
 
     (r_i - mean(r)) / std(r), section 4.1.2 of DeepSeekMath. The paper only writes "std": here it is
     the sample's (divided by G - 1), as in TRL and its descendants. A group of equal rewards gives
-    0. `std_epsilon` is added to the standard deviation (there: 1e-4). Raises ValueError for groups
-    of one.
+    0 (`alike`). `std_epsilon` is added to the standard deviation (there: 1e-4). Raises ValueError
+    for groups of one.
     """
     centred = beside_the_group(rewards)
     rewards = floating(rewards)
     spread = rewards.std(1, keepdim=True) + std_epsilon
-    equal = (rewards == rewards[:, :1]).all(1, keepdim=True)  # the mean may be off by a rounding
+    equal = alike(rewards).unsqueeze(1)
     return torch.where(equal, torch.zeros_like(centred), centred / torch.where(equal, 1.0, spread))
 
 

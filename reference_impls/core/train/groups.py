@@ -23,6 +23,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from reference_impls.core.data.rows import said
 from reference_impls.core.method import GroupStage, Row
+from reference_impls.core.objective.groups import alike
 from reference_impls.core.settings import TrainSettings
 from reference_impls.core.train import common, forward, sharded
 from reference_impls.core.train.sampling import VIEW, SamplingTrainer, Truth
@@ -229,9 +230,7 @@ class GroupTrainer(SamplingTrainer):
         self._metrics |= {name: value.mean().item() for name, value in rewards.items()}
         self._metrics["reward"] = whole.mean().item()
         self._metrics["reward_std"] = whole.std(1).mean().item() if whole.shape[1] > 1 else 0.0
-        self._metrics["groups_without_signal"] = (
-            (whole == whole[:, :1]).all(1).float().mean().item()
-        )
+        self._metrics["groups_without_signal"] = alike(whole).float().mean().item()
         self._metrics["groups_kept"] = kept.float().mean().item()
         self._metrics["generating_share"] = generating
 
