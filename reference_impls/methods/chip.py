@@ -67,9 +67,9 @@ PAPER = TrainSettings(
     epochs=3,  # implementation details; muffin/script/train/chip.sh: --num_train_epochs
     batch_size=32,  # muffin/script/train/chip.sh: 4 devices x 1 x 8
     warmup_ratio=0.03,  # muffin/script/train/chip.sh: --warmup_ratio
-    # muffin/script/train/chip.sh: --fully_tune. Its trainer means BEiT-3's vision branch to rest
-    # (muffin/muffin/train/trainers.py#L42-L56); whether it does under FSDP was not tried.
-    train_vision=True,
+    # muffin/muffin/train/trainers.py#L42-L56 gives BEiT-3's vision branch a rate of 0, by names
+    # that FSDP may have taken from it: not tried.
+    train_vision=True,  # muffin/script/train/chip.sh: --fully_tune
 )
 
 

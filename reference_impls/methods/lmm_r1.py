@@ -74,9 +74,8 @@ PAPER_TEXT = TrainSettings(
 PAPER = replace(
     PAPER_TEXT,
     learning_rate=4e-7,  # table A7, both MGT runs on pictures
-    epochs=2,  # table A7
-    batch_size=256,  # table A7
-)
+    epochs=2, batch_size=256,  # table A7
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,9 @@ import torch
 from torch import Tensor
 
 from reference_impls.core.command_line import main
+from reference_impls.core.data import rules
 from reference_impls.core.data.readers.cells import as_final_answer
 from reference_impls.core.data.readers.messages import messages_of, prompt
-from reference_impls.core.data.rules import inside, last_number, only_number
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import grpo, rloo_advantages, whitened_tokens
@@ -64,14 +64,13 @@ VIEWS = ()  # no pairs: the policy answers, and rules judge
 PAPER = TrainSettings(
     learning_rate=3e-7,  # section 3.1, 8B; 5e-7 for 38B, whose script has 3e-7
     epochs=1,  # examples/scripts/train_mm_eureka_8b_single_node.sh: --num_episodes 1
-    batch_size=128,  # section 3.1: rollout batch
-    group_size=8,  # section 3.1
+    batch_size=128, group_size=8,  # section 3.1
     max_new_tokens=4096,  # examples/scripts/train_mm_eureka_8b_single_node.sh
     temperature=1.0,  # section 3.1
     scheduler="cosine",  # openrlhf/trainer/ray/ppo_actor.py#L352-L359; there down to a tenth
     warmup_ratio=0.03,  # openrlhf/cli/train_ppo_ray.py#L328
     dtype="bfloat16",  # examples/scripts/train_mm_eureka_8b_single_node.sh: --bf16
-)
+)  # fmt: skip
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
 
@@ -91,7 +90,7 @@ class Config(BaseConfig):
 
 def solvable(lab: Lab, cfg: Config) -> list[Row]:
     """Questions that the policy answers right in some of its tries, but not in all."""
-    answers = [str(last_number(item.truth)) for item in lab.items]
+    answers = [str(rules.last_number(item.truth)) for item in lab.items]
     places = list(range(len(answers)))
     if cfg.difficulty_term:
         right = [0.0] * len(answers)
@@ -104,9 +103,7 @@ def solvable(lab: Lab, cfg: Config) -> list[Row]:
         # Of a policy that never or always answers right nothing would be left; the code's online
         # filter (experience_maker.py#L441-L443) takes all then.
         places = [place for place in places if 0 < right[place] < cfg.tries] or places
-    return [
-        lab.prompt(place, answer=answers[place], worked=lab.items[place].truth) for place in places
-    ]
+    return [lab.prompt(n, answer=answers[n], worked=lab.items[n].truth) for n in places]
 
 
 def read_record(record: Row) -> Row:
@@ -127,12 +124,12 @@ def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[
     """
 
     def right(text: str, answer: str) -> bool:
-        given = inside("answer", text)
-        whole = text if given is None else given
-        if whole.strip(" \t\r\n$") == answer.strip(" \t\r\n$"):
+        if rules.same_answer(rules.final_answer(text), answer):
             return True
-        number = last_number(text.rpartition(TAGS[2])[2]) if given is None else only_number(given)
-        return number is not None and number == only_number(answer)
+        given = rules.inside("answer", text)
+        last, true = text.rpartition(TAGS[2])[2], rules.only_number(answer)
+        number = rules.last_number(last) if given is None else rules.only_number(given)
+        return number is not None and number == true
 
     return [float(right(*pair)) for pair in zip(completions, answers, strict=True)]
 

@@ -74,16 +74,13 @@ from reference_impls.core.supervision import ROWS, LearnBy, by_rewards, instead_
 VIEWS = ()  # no pairs: the policy answers, and rules judge
 PAPER = TrainSettings(
     learning_rate=1e-6,  # section 5.1
-    epochs=2,  # section 5.1
     batch_size=16,  # /run_scripts/run_grpo_rec.sh: 8 answers x 2 accumulated x 8 devices, in groups
-    group_size=8,  # section 5.1
+    epochs=2, group_size=8,  # section 5.1
     max_new_tokens=2048,  # /run_scripts/run_grpo_rec.sh, the one at the repository's root
     temperature=0.9,  # section 5.1
-    scheduler="linear",  # TrainingArguments' default
-    warmup_ratio=0.0,  # TrainingArguments' default
-    dtype="bfloat16",  # /run_scripts/run_grpo_rec.sh: --bf16
-    train_vision=True,  # /run_scripts/run_grpo_rec.sh freezes nothing
-)
+    scheduler="linear", warmup_ratio=0.0,  # TrainingArguments' defaults
+    dtype="bfloat16", train_vision=True,  # /run_scripts/run_grpo_rec.sh: --bf16, nothing frozen
+)  # fmt: skip
 INSTRUCTION = (
     "{question} First output the thinking process in <think> </think> tags and then output the "
     "final answer in <answer> </answer> tags. Output the final answer in JSON format."
