@@ -20,17 +20,22 @@ def folder() -> Path:
     return base / "mmalign" / "lab"
 
 
+def kept_path(label: str, parts: Mapping[str, Any], code: tuple[str, ...]) -> Path:
+    """Where such a folder lies, or would lie. Its name is a digest of `parts` and of the code that
+    it depends on: modules or folders of `core`."""
+    modules = provenance.code_digest(provenance.CORE / name for name in code)
+    name = digest(repr(sorted(parts.items())), modules, repr(provenance.versions()))
+    return folder() / f"{label}-{name}"
+
+
 def kept_folder(
     label: str, parts: Mapping[str, Any], code: tuple[str, ...], make: Callable[[Path], None]
 ) -> Path:
     """The folder that `make` filled, now or in an earlier run.
 
-    Its name is a digest of `parts` and of the code that it depends on: modules or folders of
-    `core`. A folder counts when it is whole; one that cannot be kept is made in a temporary place.
+    A folder counts when it is whole; one that cannot be kept is made in a temporary place.
     """
-    modules = provenance.code_digest(provenance.CORE / name for name in code)
-    name = digest(repr(sorted(parts.items())), modules, repr(provenance.versions()))
-    path = folder() / f"{label}-{name}"
+    path = kept_path(label, parts, code)
     if is_complete(path):
         return path
     try:

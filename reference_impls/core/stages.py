@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import shutil
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from reference_impls.core import provenance
+from reference_impls.core import cache, provenance
 from reference_impls.core.data.rows import Tally
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
@@ -40,7 +41,9 @@ from reference_impls.core.train.checkpoints import (
     file_digest,
     finished,
     mark_complete,
+    read_json,
     saving,
+    write_json,
 )
 from reference_impls.core.train.common import make_trainable, weights_of
 from reference_impls.core.train.pairs import Lazily, row_digest, train_pairs
@@ -166,7 +169,10 @@ def run_stages(run: Run) -> Policy:
                 continue
             where = stage.name if rounds == 1 or stage.once else f"{stage.name}-{round_ + 1}"
             start = run.base if stage.start == "base" else current
-            policy = _run_stage(run, stage, where, round_, start)
+            if isinstance(stage, HeadStage) and run.made is not None and stage is not method.last:
+                policy = _shared_head(run, stage, where, round_, start)
+            else:
+                policy = _run_stage(run, stage, where, round_, start)
             if isinstance(stage, (PairStage, GroupStage, PpoStage)):
                 current = str(run.output / where / "model")
     assert policy is not None
@@ -204,19 +210,20 @@ def stage_rows(
     if run.rows is not None and _from_dataset(run, stage):
         return run.rows, lab, settings
     # What came before a stage, a trained head or a round, is in no name.
-    alone = run.made is not None and len(run.script.method.stages) == 1 and not round_
-    name = digest(
-        run.script.name, repr(run.cfg), run.world.name, repr(sorted(run.world.levels.items())),
-        run.task.id, run.split, model_digest(run.base), repr((settings.seed, settings.pairs)),
-    )  # fmt: skip
-    if alone and run.made is not None and name in run.made:
-        rows, tally = run.made[name]
-        lab.tally = copy.deepcopy(tally)
-        return rows, lab, settings
+    name = ""
+    if run.made is not None and len(run.script.method.stages) == 1 and not round_:
+        name = digest(
+            run.script.name, repr(run.cfg), run.world.name, repr(sorted(run.world.levels.items())),
+            run.task.id, run.split, model_digest(run.base), repr((settings.seed, settings.pairs)),
+        )  # fmt: skip
+        if name in run.made:
+            rows, tally = run.made[name]
+            lab.tally = copy.deepcopy(tally)
+            return rows, lab, settings
     rows = stage.data(lab, run.cfg)
     if not len(rows):
         raise ValueError(f"{run.script.method.record}, {stage.name}: the data step gave no rows")
-    if alone and run.made is not None:
+    if name and run.made is not None:
         run.made[name] = rows, copy.deepcopy(lab.tally)
     return rows, lab, settings
 
@@ -345,13 +352,77 @@ def _with_head(
     return policy
 
 
+# --- heads that runs share ------------------------------------------------------------------------
+
+
+def _shared_head(run: Run, stage: HeadStage, where: str, round_: int, start: str) -> Policy:
+    """A head as an earlier run trained it, on this machine, or as this one does.
+
+    The points of a grid and some ablations differ in what a later stage reads. Which values of the
+    config a head depends on is seen while it is trained: two runs that agree in all that the first
+    one read would do the same.
+    """
+    settings = run.settings(stage)
+    if run.rows is not None or round_ or run.trained or isinstance(
+        run.script.method.last, SelectStage
+    ):  # fmt: skip
+        return _run_stage(run, stage, where, round_, start)
+    parts = {
+        "code": provenance.code_digest([Path(str(run.script.module.__file__)), provenance.CORE]),
+        "versions": provenance.versions(),
+        "stage": f"{run.script.name} {where}",
+        "world": [run.world.name, run.world.version, dict(run.world.levels), run.split],
+        "task": task_of(run, stage).id,
+        "start": model_digest(start),
+        "settings": dataclasses.asdict(settings),
+    }
+    names = cache.folder() / f"head-{digest(repr(parts))}.json"
+
+    def at(read: Sequence[str]) -> dict[str, Any]:
+        return {**parts, "config": [(name, getattr(run.cfg, name)) for name in read]}
+
+    known = read_json(names)
+    if isinstance(known, list):
+        path = cache.kept_path("head", at(known), ())
+        tally = read_json(path / "tally.json")
+        if path.is_dir() and isinstance(tally, dict):
+            run.tallies[where] = tally
+            return _with_head(run, stage, path, start, settings)
+    seen: set[str] = set(known or ())
+    watched = replace(run, cfg=_watched(run.cfg, seen), made=None)
+    policy = _run_stage(watched, stage, where, round_, start)
+
+    def keep(path: Path) -> None:
+        shutil.copytree(run.output / where / MODEL, path, dirs_exist_ok=True)
+        write_json(path / "tally.json", run.tallies[where])
+
+    cache.kept_folder("head", at(sorted(seen)), (), keep)
+    write_json(names, sorted(seen))
+    return policy
+
+
+def _watched(cfg: Any, seen: set[str]) -> Any:
+    """The same config, which notes the names of its values that are read."""
+    kind, names = type(cfg), frozenset(vars(cfg))
+
+    class Watched(kind):  # type: ignore[misc, valid-type]
+        def __getattribute__(self, name: str) -> Any:
+            if name in names:
+                seen.add(name)
+            return super().__getattribute__(name)
+
+    copied = object.__new__(Watched)
+    vars(copied).update(vars(cfg))
+    return copied
+
+
 def _identity(
     run: Run, stage: Stage, settings: TrainSettings, rows: Sequence[Row], start: str
 ) -> dict[str, Any]:
     return {
         "method": run.script.method.record,
         "stage": stage.name,
-        "config": dataclasses.asdict(run.cfg),
+        "config": dict(vars(run.cfg)),
         "settings": {
             name: value
             for name, value in dataclasses.asdict(settings).items()

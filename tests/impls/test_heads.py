@@ -197,6 +197,49 @@ def test_a_head_leaves_the_policy_as_it_was(tiny_base, world, tmp_path):
     assert list(policy.rates([row])) == head.rewards([row], "response")
 
 
+def test_runs_that_differ_in_what_a_head_never_reads_share_it(
+    tiny_base, world, tmp_path, monkeypatch
+):
+    """The second point of a grid has another beta, and the same reward model; another seed or
+    another value that its data step reads has one of its own."""
+    from reference_impls.core.train import head
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    trained = []
+    real = head.train_head
+    monkeypatch.setattr(
+        head, "train_head", lambda *args, **more: trained.append(1) or real(*args, **more)
+    )
+    plain = SCRIPTS["mm_dpo"]
+    first = plain.method.stages[0]
+    reads_w = dataclasses.replace(
+        first, data=lambda lab, cfg: first.data(lab, cfg) if cfg.w > 0 else []
+    )
+    method = dataclasses.replace(plain.method, stages=(reads_w, *plain.method.stages[1:]))
+
+    def run_of(number, made, seed=1, **config):
+        run = stage_run("mm_dpo", world, tiny_base, tmp_path / f"{number}", **config)
+        run.script = dataclasses.replace(plain, method=method)
+        run.made, run.seed = made, seed
+        policy = run_stages(run)
+        return run, policy.model.state_dict()
+
+    alone, weights = run_of(0, None, beta=0.3)
+    assert len(trained) == 1
+    run_of(1, {})
+    assert len(trained) == 2
+    shared, same = run_of(2, {}, beta=0.3)
+    assert len(trained) == 2
+    assert all(torch.equal(value, same[name]) for name, value in weights.items())
+    assert shared.tallies == alone.tallies and set(shared.trained) == {"reward"}
+    run_of(3, {}, w=0.7)
+    run_of(4, {}, seed=2)
+    assert len(trained) == 4
+    run_of(5, {}, w=0.7, beta=0.9)
+    run_of(6, {}, k=0.9)
+    assert len(trained) == 4
+
+
 def test_a_later_stage_finds_the_trained_head(tiny_base, world, tmp_path):
     run = stage_run("best_of_n", world, tiny_base, tmp_path, n=2)
     policy = run_stages(run)
