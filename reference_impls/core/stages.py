@@ -403,16 +403,17 @@ def _shared_head(run: Run, stage: HeadStage, where: str, round_: int, start: str
 
 def _watched(cfg: Any, seen: set[str]) -> Any:
     """The same config, which notes the names of its values that are read."""
-    kind, names = type(cfg), frozenset(vars(cfg))
+    kind, values = type(cfg), dict(vars(cfg))
 
     class Watched(kind):  # type: ignore[misc, valid-type]
         def __getattribute__(self, name: str) -> Any:
-            if name in names:
+            if name in values:
                 seen.add(name)
             return super().__getattribute__(name)
 
-    copied = object.__new__(Watched)
-    vars(copied).update(vars(cfg))
+    copied: Any = object.__new__(Watched)
+    for name, value in values.items():
+        object.__setattr__(copied, name, value)  # a config is frozen
     return copied
 
 
