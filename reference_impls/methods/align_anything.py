@@ -72,6 +72,15 @@ PAPER = TrainSettings(
     dtype="bfloat16",  # the same
     train_vision=False,  # the same: freeze_vision_tower
 )
+PAPER_FEEDBACK = TrainSettings(
+    learning_rate=2e-5,  # align_anything/configs/train/text_image_to_text/sft.yaml
+    epochs=3,  # the same (scripts/llava/llava_sft.sh: 2)
+    batch_size=128,  # ours: 8 devices; the same has 1 on each, 16 accumulated
+    pairs=40000,  # record: text and image to text
+    warmup_ratio=0.03,  # the same
+    dtype="bfloat16",  # the same
+    train_vision=False,  # the same: freeze_vision_tower
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,8 @@ def unscored(
         return {}
     marked: dict[str, Sequence[float]] = {}
     for view, answer in answers.items():
-        ending = sum(start == stop for start, stop in answer.spans)
+        # A blank at the beginning stands for no character of the text either, and is no ending.
+        ending = sum(start == stop == len(answer.text) for start, stop in answer.spans)
         marked[view] = [float(number <= ending) for number in range(len(answer.ids))]
     return {"unscored": marked}
 
@@ -139,7 +149,7 @@ METHOD = Method(
     stages=(
         HeadStage(
             name="feedback", data=criticised, loss=verdict, views=("chosen",),
-            lab=lab(1e-3, steps=100, batch_size=64), paper=PAPER,
+            lab=lab(1e-3, steps=100, batch_size=64), paper=PAPER_FEEDBACK,
             when=lambda cfg: cfg.language_term,
         ),
         PairStage(

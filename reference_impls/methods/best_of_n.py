@@ -11,7 +11,7 @@ Simplifications
    paper has about 16,000 comparisons, at temperature 0.8.
 
 Official code: none. TRL's sampler, in the copy Kwai-YuanQi/MM-RLHF@7c8af1d2:
-trl/extras/best_of_n_sampler.py#L97-L118, does the same: samples, scores, the best. The survey has
+trl/extras/best_of_n_sampler.py#L98-L113, does the same: samples, scores, the best. The survey has
 no equation of its own. Nothing is computed otherwise in any variant; n is part of a result."""
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
-    learning_rate=9e-6,  # ours: InstructGPT's reward model (arXiv:2203.02155, appendix C.2)
-    epochs=1,  # ours: the same
-    batch_size=64,  # ours: the same
+    learning_rate=5e-6,  # appendix E: 0.05 of the 13B model's rate, 1e-4
+    epochs=1,  # appendix E
+    batch_size=64,  # appendix E
     temperature=0.8,  # section 4
 )
 

@@ -26,7 +26,9 @@ Official code: thunlp/Muffin@85d72b4b (the trainer that RLHF-V's readme runs)
 - RLHF-V/RLAIF-V@83d917b2:utils/diff_lib.py#L150-L151 marks a changed span only when it is not
   empty on both sides, after dropping matches of fewer than 3 tokens: pure insertions and
   deletions stay unmarked. `Config(variant="code")` marks so; the paper's variant marks every
-  token without partner.
+  token without partner. The code compares prompt and answer (muffin/train/train_muffin.py#L240-L251
+  of Muffin), so that what begins both answers is no short match; above 200 tokens in all difflib
+  passes over frequent ones, which is not imitated.
 - Survey, Table 1: gamma stands outside of the logarithm of the sigmoid and on the unchanged tokens,
   and there is no N. As printed (an indicator of a token around a ratio of sequences) it cannot be
   computed; `variant="survey"` reads it as two log-sigmoids over disjoint tokens.
@@ -55,6 +57,8 @@ PAPER = TrainSettings(
     epochs=7,  # section 4.1
     batch_size=32,  # section 4.1
     warmup_ratio=0.1,  # appendix, implementation details
+    dtype="bfloat16",  # ddpo_muffin_PATH.sh#L53
+    train_vision=True,  # appendix C: all parameters; ddpo_muffin_PATH.sh#L49: --fully_tune
 )
 
 
@@ -86,15 +90,17 @@ def token_weights(
     row: Row, answers: Mapping[str, Answer], cfg: Config
 ) -> dict[str, dict[str, Sequence[float]]]:
     """`weights` of both views: 1 on the tokens that the correction changed."""
-    chosen, rejected = marks(answers["chosen"].ids, answers["rejected"].ids, cfg)
+    prompt = list(range(-cfg.smallest_match, 0)) if cfg.variant == "code" else []  # they share it
+    ids = (prompt + answers[view].ids for view in VIEWS)
+    chosen, rejected = (found[len(prompt) :] for found in marks(*ids, cfg))
     return {"weights": {"chosen": chosen, "rejected": rejected}}
 
 
 def weighted_log_ratio(scores: Scores, cfg: Config) -> Tensor:
     """(B,) log-ratio with gamma on marked tokens; divided by N unless as in the official code."""
     weights = scores.mask * torch.where(marked(scores), cfg.gamma, 1.0).to(scores.logps.dtype)
-    total = (weights * scores.log_ratios()).sum(-1)
-    return total if cfg.variant == "code" else total / weights.sum(-1).clamp(min=1)
+    total, count = (weights * scores.log_ratios()).sum(-1), weights.sum(-1)
+    return total if cfg.variant == "code" else total / torch.where(count > 0, count, 1.0)
 
 
 def marked(scores: Scores) -> Tensor:

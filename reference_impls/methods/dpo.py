@@ -31,7 +31,9 @@ PAPER = TrainSettings(
     learning_rate=1e-6,  # appendix B (official config/config.yaml#L51: 5e-7)
     epochs=1,  # official config/config.yaml#L68: n_epochs
     batch_size=64,  # appendix B (official config/config.yaml#L8: 4)
+    scheduler="constant_with_warmup",  # official trainers.py#L277
     warmup_ratio=0.05,  # ours: a share, where appendix B warms up over 150 steps
+    max_grad_norm=10.0,  # official config/config.yaml#L59
 )
 
 

@@ -74,7 +74,7 @@ class Config(BaseConfig):
     """The official values, and which kinds of spoilt images there are."""
 
     beta: float = 0.5  # external/LLaVA-Plus/image_dpo.sh#L19
-    answers: int = 3  # vlm_data_generator.py#L910-L915
+    answers: int = 3  # vlm_data_generator.py#L909-L914
     temperature: float = 1.2  # vlm_data_generator.py#L621
     above: int = 3  # corrupt_image.py#L115: of 5
     blur_low: int = 20  # corrupt_image.py#L44

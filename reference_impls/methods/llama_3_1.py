@@ -21,7 +21,8 @@ Simplifications
 1. The reward model is trained once, before the rounds; the paper renews it in each with all
    comparisons so far. SFT goes on from the round before; the paper begins at the pre-trained model.
 2. A comparison is between two samples of the policy of the round, not of a pool of models. A share
-   of the chosen answers is edited; how many people edit is not said.
+   of the chosen answers is edited; how many people edit is not said. The reward model is not shown
+   an edited answer beside the rejected one (section 4.1.2 ranks all three).
 3. For images (section 7.5.5) the reference follows the policy as a moving average of unnamed decay;
    here it stands still during a round. Model averages and quality tuning are left out.
 4. All rounds together have the lab's usual number of prompts and steps, in half as large batches.
@@ -58,7 +59,7 @@ from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
     learning_rate=1e-5,  # section 4.1.4
-    epochs=1,  # ours: not said
+    epochs=1,  # ours: not said (of SFT section 4.1.3 has 8,500 to 9,000 steps)
     batch_size=64,  # ours: not said
 )
 

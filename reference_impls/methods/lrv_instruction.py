@@ -25,6 +25,8 @@ Official code: FuxiaoLiu/LRV-Instruction@0a5ab538
 - MiniGPT-4/minigpt4/models/mini_gpt4.py#L210-L240: the language model's own loss, the mean over all
   answer tokens of a batch and not the sum per answer (`variant="code"`); the end sign counts.
   Batches are of one (MiniGPT-4/train_configs/minigpt4_stage2_finetune.yaml#L33).
+- There a projector alone trains (mini_gpt4.py#L104-L110), in float16, unclipped, at a rate that
+  falls to 1e-5 (minigpt4_stage2_finetune.yaml#L28). Here the language model trains, and to 0.
 - The survey mentions the data in section 4.1.2 and prints no loss: `variant="survey"` is the
   paper's."""
 
@@ -47,7 +49,7 @@ PAPER = TrainSettings(  # MiniGPT-4, version 1
     learning_rate=3e-5,  # minigpt4_stage2_finetune.yaml#L27
     steps=400000,  # minigpt4_stage2_finetune.yaml#L31-L32: at most 20 x 20,000
     batch_size=1,  # minigpt4_stage2_finetune.yaml#L33
-    pairs=400000,  # abstract
+    pairs=200000,  # abstract: 400,000 instructions, two per picture here
     weight_decay=0.05,  # minigpt4_stage2_finetune.yaml#L30
     warmup_ratio=0.0005,  # minigpt4_stage2_finetune.yaml#L36: 200 steps
 )

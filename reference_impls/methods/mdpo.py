@@ -44,7 +44,9 @@ PAPER = TrainSettings(
     epochs=3,  # section 4.1
     batch_size=32,  # section 4.1
     warmup_ratio=0.1,  # section 4.1
+    weight_decay=0.05,  # bunny/config.yaml#L14
     lora_rank=64,  # section 4.1: LoRA, rank 64, alpha 128
+    dtype="bfloat16",  # bunny/config.yaml#L4
 )
 
 

@@ -56,12 +56,17 @@ PAPER = TrainSettings(
     warmup_ratio=0.1,  # scripts/dpo/dpo_anyres.sh#L50
     scheduler="linear",  # scripts/dpo/dpo_anyres.sh#L51
     dtype="bfloat16",  # scripts/dpo/dpo_anyres.sh#L37
-    train_vision=True,  # scripts/dpo/dpo_anyres.sh#L28
+    # scripts/dpo/dpo_anyres.sh#L28 asks for the tower's gradients, and its forward pass has none
+    # (llava/model/multimodal_encoder/clip_encoder.py#L50)
+    train_vision=False,  # appendix D says nothing of DPO
 )
 PAPER_SFT = TrainSettings(
     learning_rate=2e-5,  # appendix D
-    epochs=1,  # ours: appendix D is quoted in the record for rate and batch alone
+    epochs=1,  # scripts/llavanext_anyres/sft_AR4_llavanext.sh#L42
     batch_size=128,  # appendix D
+    warmup_ratio=0.03,  # sft_AR4_llavanext.sh#L52
+    dtype="bfloat16",  # sft_AR4_llavanext.sh#L39
+    train_vision=True,  # appendix D; the script has a rate of 2e-6 for the tower
     pairs=205000,  # section 4.3
 )
 

@@ -69,21 +69,23 @@ REVISED_CORRUPT = View("revised_corrupt", response="revised", images="negative_i
 VIEWS = ("chosen", "rejected", REVISED, "chosen_corrupt", REVISED_CORRUPT)
 PAPER = TrainSettings(
     learning_rate=1e-6,  # run/train_opa_dpo.sh
-    epochs=4,  # run/train_opa_dpo.sh: at most 500 steps
+    epochs=4,  # run/train_opa_dpo.sh; its bound of 500 steps is not reached
     batch_size=32,  # run/train_opa_dpo.sh
     pairs=4800,  # abstract
-    warmup_ratio=0.01,  # run/train_opa_dpo.sh: 5 of at most 500 steps
+    warmup_ratio=0.0167,  # run/train_opa_dpo.sh: 5 steps, of 300 rollouts of 64
     lora_rank=256,  # run/train_opa_dpo.sh
     train_vision=True,  # run/train_opa.sh: TUNE_VISION_TOWER
+    dtype="bfloat16",  # run/train_opa.sh#L82, opadpo_train_custom.py#L83
 )
 PAPER_ALIGNMENT = TrainSettings(
     learning_rate=2e-5,  # configs/llava/llava_training_base.yaml#L37
     epochs=2,  # run/train_opa.sh
-    batch_size=128,  # run/train_opa.sh: 4 GPUs x 4 x 8
+    batch_size=64,  # run/train_opa.sh: 4 GPUs x 4 x 8 answers, two of which are a row's
     pairs=4800,  # abstract
     warmup_ratio=0.03,  # configs/llava/llava_training_base.yaml#L39
     lora_rank=256,  # run/train_opa.sh
     train_vision=True,  # run/train_opa.sh: TUNE_VISION_TOWER
+    dtype="bfloat16",  # run/train_opa.sh#L82, opadpo_train_custom.py#L83
 )
 GRADES = {1: 2.5, 2: 2.0, 3: 1.5, 4: 1.0}
 """Weights of sentences by how wrong they were: utils/data_utils_dpo.py#L32-L37."""

@@ -25,7 +25,7 @@ Simplifications
 
 Official code: ByungKwanLee/Phantom@aa618026 holds model, demo and evaluation; no training code was
 published, so that `variant="code"` is the paper's. The nearest is another one's, read in release
-1.16.0: huggingface/trl@f2cd5771:trl/experimental/cpo/cpo_trainer.py#L826-L845 has an SFT term over
+1.16.0: huggingface/trl@f2cd5771:trl/experimental/cpo/cpo_trainer.py#L825-L844 has an SFT term over
 the tokens of a batch, for texts. Survey, Table 1 (`variant="survey"`): both terms hold y+, and
 gamma is missing. The difference is zero, so that a constant ln 2 and SFT are left."""
 
@@ -52,6 +52,7 @@ PAPER = TrainSettings(
     warmup_ratio=0.0,  # ours: the paper tells of none
     lora_rank=256,  # section 4 (c)
     lora_alpha=256,  # section 4 (c)
+    train_vision=True,  # section 4 (c): vision encoders and language models
     dtype="bfloat16",  # section 4 (c)
 )
 

@@ -27,7 +27,7 @@ Official code: YiyangZhou/POVID@92c7c678; `variant="code"`
 - tool/dpo_trainer_inherent.py#L676-L689: half the sum of two DPO losses with one beta, y_w against
   y_t and y_w against y_n, in place of one sigmoid over both: a pair that is won no longer takes the
   gradient from the other one.
-- #L507-L526 with #L631-L636: the noisy image picks the tokens only; their log-probabilities are
+- #L497-L544 with #L631-L636: the noisy image picks the tokens only; their log-probabilities are
   taken under the CLEAN image, and policy and reference each pick for themselves. So r(y_n) compares
   two token sequences, and the true image's own reading is pushed down wherever noise agrees with
   it: also where y_n has the token of y_w.
@@ -70,6 +70,7 @@ PAPER = TrainSettings(
     epochs=1,  # official scripts/run_povid.sh: the second stage
     warmup_ratio=0.03,  # official scripts
     lora_rank=128,  # official scripts
+    dtype="bfloat16",  # official scripts/run_povid.sh#L18
 )
 PAPER_TEXT = TrainSettings(
     learning_rate=1e-7,  # official scripts/run_dpo.sh
@@ -78,6 +79,7 @@ PAPER_TEXT = TrainSettings(
     epochs=3,  # official scripts/run_dpo.sh: the first stage
     warmup_ratio=0.03,  # official scripts/run_dpo.sh
     lora_rank=128,  # official scripts/run_dpo.sh
+    dtype="bfloat16",  # official scripts/run_dpo.sh#L18
 )
 
 

@@ -26,7 +26,9 @@ PAPER = TrainSettings(
     learning_rate=5e-7,  # official config/config.yaml#L51: lr, for SFT and DPO alike
     epochs=1,  # official config/config.yaml#L68: n_epochs
     batch_size=64,  # ours: DPO's, appendix B of its paper (official config/config.yaml#L8: 4)
+    scheduler="constant_with_warmup",  # official trainers.py#L277
     warmup_ratio=0.05,  # ours: a share, where config/config.yaml#L83 warms up over 150 steps
+    max_grad_norm=10.0,  # official config/config.yaml#L59
 )
 
 

@@ -56,6 +56,8 @@ PAPER = TrainSettings(
     weight_decay=0.05,  # dpo_config/example.yaml
     lora_rank=64,  # run_dpo.py#L49
     lora_alpha=16,  # run_dpo.py#L50
+    # run_dpo.py#L52-L59: c_attn, attn.c_proj, w1 and w2 of Qwen-VL, not the second of its MLP
+    lora_targets="q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj",  # in names of other models
     dtype="bfloat16",  # dpo_config/example.yaml
 )
 

@@ -78,11 +78,12 @@ def rated_pairs(lab: Lab, cfg: Config) -> list[Row]:
     for place in range(len(lab.items)):
         order = sorted(range(len(pool)), key=lambda number: rated[number][place])
         worst, best = (candidates[place][order[end]] for end in (0, -1))
-        for other, rule in (
-            (worst, "best against worst"),
-            *(((misled[place], "best against an answer to noise"),) if cfg.noise_term else ()),
-        ):
-            if other.split() == best.split():
+        alike = rated[order[0]][place] == rated[order[-1]][place]
+        pairs = [(worst, "best against worst", alike)]
+        if cfg.noise_term:
+            pairs.append((misled[place], "best against an answer to noise", False))
+        for other, rule, equal in pairs:
+            if equal or other.split() == best.split():
                 lab.tally.count(f"{rule}: equal, dropped")
                 continue
             lab.tally.count(rule)

@@ -178,6 +178,20 @@ def test_the_best_of_other_models_stands_against_their_worst_and_against_an_answ
     assert set(bare.tally.rules) == {"best against worst"}
 
 
+def test_answers_that_are_rated_alike_have_no_worst(world, monkeypatch):
+    others = {f"base_{n}": Speaker(lambda item, shown, n=n: f"{n} .") for n in (1, 2)}
+    lab = drawn(world, Speaker(lambda item, shown: "a white cross ."), **others)
+
+    class Judge:
+        def scores(self, items, media, answers):
+            return [5.0] * len(items)
+
+    monkeypatch.setattr(type(lab), "annotator", lambda self, kind: Judge())
+    rows = xgen_mm.rated_pairs(lab, xgen_mm.Config())
+    assert [text(row["rejected"]) for row in rows] == ["a white cross ."] * 6
+    assert lab.tally.rules["best against worst: equal, dropped"] == 6
+
+
 # --- POVID ----------------------------------------------------------------------------------------
 
 

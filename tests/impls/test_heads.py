@@ -94,6 +94,19 @@ def trained(loaded, rows, folder, steps=2, resume=None):
     )  # fmt: skip
 
 
+def test_a_head_is_computed_in_float32_under_autocast(tiny_base, rows):
+    model, processor = load(tiny_base)
+    headed = Headed(model, 1)
+    torch.nn.init.normal_(headed.head.weight)
+    scorer = forward.Scorer(Encoder(processor), (View("chosen", reference=False),), shared=False)
+    batch = scorer.collate(rows[:2])
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = headed(scorer, batch)["chosen"]
+        states = scorer.states(model, batch)["chosen"]
+    assert found.dtype == torch.float32
+    assert torch.equal(found, headed.head(states.float()))
+
+
 def test_passes_do_not_change_the_loss_where_the_last_one_is_smaller(tiny_base, rows, tmp_path):
     """6 rows in passes of 4 and 2: a row counts a sixth, and not an eighth or a fourth."""
     stage = SCRIPTS["reward_model"].method.last

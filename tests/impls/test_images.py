@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw, ImageOps
 
-from reference_impls.core.data.images import ImageProblem, look, opened
+from reference_impls.core.data.images import (
+    ImageProblem,
+    look,
+    opened,
+    random_resized_crop,
+)
 
 SIDE = 24
 FIGURE, GROUND = (SIDE // 2, SIDE // 2), (1, 1)
@@ -646,3 +651,20 @@ def test_a_file_cut_at_any_tenth_byte_is_whole_or_refused(kind):
         else:
             assert found[0].tobytes() == shown and found[1].size == picture.size
     assert refused >= len(whole) // 10 - 3
+
+
+def test_a_crop_is_as_often_wider_as_higher():
+    """torchvision draws the logarithm of the ratio evenly; a ratio that is drawn evenly between 3/4
+    and 4/3 is below 1 in 3 of 7 crops."""
+
+    class Seen:
+        size = (1000, 1000)
+
+        def resize(self, size, how, box):
+            return box
+
+    rng = random.Random(1)
+    boxes = [random_resized_crop(Seen(), rng, (0.1, 0.2)) for _ in range(4000)]
+    ratios = [(right - left) / (low - top) for left, top, right, low in boxes]
+    assert 0.48 < sum(ratio < 1 for ratio in ratios) / len(ratios) < 0.52
+    assert min(ratios) > 0.74 and max(ratios) < 1.35

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from reference_impls.core import PairBatch, Scores
+from reference_impls.core.method import Answer
 from tests.impls.scripts import SCRIPTS
 
 MODULES = {name: script.module for name, script in SCRIPTS.items()}
@@ -79,6 +80,31 @@ def test_ddpo_summed_without_weight_is_dpo():
     pairs = batch()
     bare = rows(MODULES["ddpo"], pairs, gamma=1.0, beta=0.1, variant="code")
     assert torch.allclose(bare, rows(MODULES["dpo"], pairs), atol=1e-12)
+
+
+def test_ddpo_divides_by_the_weights_of_an_answer_whatever_they_are():
+    """Equation 5: one marked token of weight 1/4 and log-ratio -2 is -2, and not -1/2."""
+    ddpo = MODULES["ddpo"]
+    one = torch.ones(1, 1, dtype=torch.float64)
+    scores = Scores(-2 * one, 0 * one, one, one)
+    found = ddpo.weighted_log_ratio(scores, ddpo.Config(gamma=0.25))
+    assert found.tolist() == [-2.0]
+    empty = Scores(-2 * one, 0 * one, 0 * one, one)
+    assert ddpo.weighted_log_ratio(empty, ddpo.Config(gamma=0.25)).tolist() == [0.0]
+
+
+def test_ddpo_compares_the_answers_behind_their_prompt():
+    """In the code a run of fewer than three equal tokens counts as changed, but for one that the
+    prompt, which is compared, too, leads into. The function itself has what it is given."""
+    ddpo = MODULES["ddpo"]
+    told = {
+        name: Answer("", [1, 2, third, 4, 5, 6, 7, 0], [])
+        for name, third in (("chosen", 30), ("rejected", 31))
+    }
+    cfg = ddpo.Config(variant="code")
+    weights = ddpo.token_weights({}, told, cfg)["weights"]
+    assert weights["chosen"] == weights["rejected"] == [0, 0, 1, 0, 0, 0, 0, 0]
+    assert ddpo.marks(told["chosen"].ids, told["rejected"].ids, cfg)[0] == [1, 1, 1] + [0] * 5
 
 
 @pytest.mark.parametrize("name", ["dpo", "ddpo"])

@@ -398,10 +398,12 @@ def random_resized_crop(
 ) -> Image.Image:
     """A random rectangle that keeps `scale` of the area, blown up to the image's size.
 
-    Aspect ratio 3/4 to 4/3, bilinear: torchvision's RandomResizedCrop, without torchvision.
+    Aspect ratio 3/4 to 4/3, as often wider as higher, bilinear: torchvision's RandomResizedCrop,
+    without torchvision. What does not fit into the image is cut, where torchvision draws anew.
     """
     width, height = image.size
-    area, ratio = rng.uniform(*scale) * width * height, rng.uniform(3 / 4, 4 / 3)
+    area = rng.uniform(*scale) * width * height
+    ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     crop_width = max(1, min(width, round((area * ratio) ** 0.5)))
     crop_height = max(1, min(height, round((area / ratio) ** 0.5)))
     left, top = rng.randint(0, width - crop_width), rng.randint(0, height - crop_height)

@@ -47,7 +47,9 @@ class Headed(nn.Module):
 
     def forward(self, scorer: forward.Scorer, batch: forward.ViewBatch) -> dict[str, Tensor]:
         states = scorer.states(self.model, batch)
-        return {view: self.head(each.float()) for view, each in states.items()}
+        # Autocast, which is on in training alone, would round the head's outputs to 16 bits.
+        with torch.autocast(self.head.weight.device.type, enabled=False):
+            return {view: self.head(each.float()) for view, each in states.items()}
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
         """As `Trainer` asks for it."""
