@@ -153,16 +153,18 @@ class Experiment:
         return {name: round(value, 6) for name, value in found.items()}
 
     def _rewarded(self, policy: Policy) -> dict[str, float]:
-        """Of a real dataset of questions: the mean of each reward over greedy answers."""
+        """Of a real dataset of questions: the mean of each reward over greedy answers, which may be
+        as long as those that are trained on. Scores by a model are none of these."""
         stage = self.script.method.last
-        if not isinstance(stage, SamplingStage) or self.rows is None:
+        rewards = stage.rewards_of(self.cfg) if isinstance(stage, SamplingStage) else {}
+        if not rewards or self.rows is None:
             return {}
         rows = list(last_rows(self.rows))
-        answers = measure.answers_of(policy, rows)
+        run = self.run_of(self.script, self.cfg, self.output, None)
+        answers = measure.answers_of(policy, rows, run.settings(stage).max_new_tokens)
         truths = [str(row["answer"]) for row in rows]
         return {
-            name: sum(reward(answers, truths)) / len(answers)
-            for name, reward in stage.rewards_of(self.cfg).items()
+            name: sum(reward(answers, truths)) / len(answers) for name, reward in rewards.items()
         }
 
     # --- rows of the table -----------------------------------------------------------------------
@@ -309,7 +311,8 @@ class Experiment:
 
             def worked(number: int) -> Row:
                 row = asked[number]
-                return {**row, "chosen": said(str(row.get("worked", row.get("answer"))))}
+                told = row.get("worked", row.get("answer"))
+                return row if told is None else {**row, "chosen": said(str(told))}
 
             lazy = LazyRows(len(asked), worked)
             rows = list(lazy) if isinstance(asked, list) else lazy
@@ -373,13 +376,17 @@ def _same_answers(
     mine: TrainSettings,
     own: SamplingStage,
     theirs: TrainSettings,
-) -> dict[str, int]:
-    """Steps and batch with which a baseline samples as many answers as the method does, in as many
-    batches: a step of PPO may share its samples with others, and a group has several answers."""
-    found = {"batch_size": changes["batch_size"] * stage.answers(mine) // own.answers(theirs)}
+) -> dict[str, float]:
+    """Steps (or epochs) and batch with which a baseline samples as many answers as the method does,
+    in as many batches: a step of PPO may share its samples with others, and a group has several
+    answers."""
+    share = stage.answers(mine) / own.answers(theirs)
+    found: dict[str, float] = {"batch_size": max(1, int(changes["batch_size"] * share))}
     if changes["steps"] is not None:
-        found["steps"] = -(-changes["steps"] // stage.updates) * own.updates
-    return {name: max(1, value) for name, value in found.items()}
+        found["steps"] = max(1, -(-changes["steps"] // stage.updates) * own.updates)
+    else:
+        found["epochs"] = changes["epochs"] * share
+    return found
 
 
 def last_rows(rows: Sequence[Row]) -> LazyRows:

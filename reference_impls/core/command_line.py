@@ -7,6 +7,7 @@ import difflib
 import importlib.util
 import json
 import logging as python_logging
+import math
 import os
 import re
 import shlex
@@ -110,19 +111,38 @@ def run(method: str, arguments: list[str]) -> int:
         return FAULT if ours else 1
 
 
+class Finite(click.FloatRange):
+    """A number in a range that has an end: neither infinite nor nan."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Raises BadParameter."""
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return found
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seed", type=int, default=1, show_default=True, help="Of data, sampling, training.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Of data, sampling, training.",
+)
 @click.option("--steps", type=click.IntRange(1), help="Optimizer steps; else the preset's.")
-@click.option("--epochs", type=click.FloatRange(0, min_open=True), help="In place of steps.")
+@click.option("--epochs", type=Finite(0, min_open=True), help="In place of steps.")
 @click.option("--pairs", type=click.IntRange(2), help="Scenes that the lab draws rows from.")
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Else the preset's.")
+@click.option("--learning-rate", type=Finite(0, min_open=True), help="Else the preset's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Pairs (or prompts) per step, in all.")
 @click.option("--per-device-batch-size", type=click.IntRange(1), help="The rest is accumulated.")
 @click.option("--group-size", type=click.IntRange(2), help="Answers per prompt (reinforcement).")
 @click.option(
     "--answer-length", type=click.IntRange(1), help="Tokens of a sampled answer, at most."
 )
-@click.option("--temperature", type=click.FloatRange(0, min_open=True), help="Of sampled answers.")
+@click.option("--temperature", type=Finite(1e-3), help="Of sampled answers.")
 @click.option("--preset", type=click.Choice(["lab", "paper"]), help="lab; paper with --model.")
 @click.option("--variant", type=click.Choice(["paper", "code", "survey"]), help="Of the objective.")
 @click.option(

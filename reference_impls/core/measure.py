@@ -219,7 +219,7 @@ def _played(
     }
 
 
-def answers_of(policy: Policy, rows: Sequence[Row], max_new_tokens: int = 256) -> list[str]:
+def answers_of(policy: Policy, rows: Sequence[Row], max_new_tokens: int) -> list[str]:
     """Greedy answers to the prompts of rows."""
     return policy.answer(
         [row["prompt"] for row in rows],

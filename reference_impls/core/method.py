@@ -137,12 +137,6 @@ class Answer:
     spans: list[tuple[int, int]]
     finished: bool = True
 
-    def within(self, most: int) -> Answer:
-        """The answer as a model writes it that may write so many tokens."""
-        if len(self.ids) <= most:
-            return self
-        return Answer(self.text, self.ids[:most], self.spans[:most], finished=False)
-
 
 @dataclass(frozen=True)
 class ViewInputs:

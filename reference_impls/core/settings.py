@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -21,12 +22,13 @@ class BaseConfig:
     another choice, that there is not, which would be the last one in silence.
 
     Fields named in `not_negative` (weights, widths of clips) and in `up_to_one` (discounts, shares;
-    neither negative) have these bounds.
+    neither negative) have these bounds; `least` has other ones from below.
     """
 
     variant: Variant
     not_negative: ClassVar[tuple[str, ...]] = ()
     up_to_one: ClassVar[tuple[str, ...]] = ()
+    least: ClassVar[Mapping[str, float]] = {}
 
     def __post_init__(self) -> None:
         """Raises ValueError."""
@@ -40,6 +42,10 @@ class BaseConfig:
             if not 0 <= value <= largest:
                 bound = "from 0 to 1" if name in self.up_to_one else "0 or more"
                 raise ValueError(f"{name} is {value}; it must be {bound}")
+        for name, bound_below in self.least.items():
+            if not getattr(self, name) >= bound_below:
+                value = getattr(self, name)
+                raise ValueError(f"{name} is {value}; it must be {bound_below:g} or more")
 
 
 @dataclass(frozen=True)

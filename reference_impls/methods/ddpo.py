@@ -91,8 +91,8 @@ def token_weights(
 ) -> dict[str, dict[str, Sequence[float]]]:
     """`weights` of both views: 1 on the tokens that the correction changed."""
     prompt = list(range(-cfg.smallest_match, 0)) if cfg.variant == "code" else []  # they share it
-    ids = (prompt + answers[view].ids for view in VIEWS)
-    chosen, rejected = (found[len(prompt) :] for found in marks(*ids, cfg))
+    better, worse = (prompt + answers[view].ids for view in VIEWS)
+    chosen, rejected = (found[len(prompt) :] for found in marks(better, worse, cfg))
     return {"weights": {"chosen": chosen, "rejected": rejected}}
 
 

@@ -41,7 +41,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -99,7 +99,8 @@ class Config(BaseConfig):
     kl_limit: float = 10.0  # verl/trainer/core_algos.py#L594
     format_weight: float = 0.1  # examples/reward_function/math.py#L37
     variant: Variant = "paper"
-    not_negative = "beta", "clip_ratio_low", "clip_ratio_high", "clip_ratio_dual", "kl_limit"
+    not_negative = "beta", "clip_ratio_low", "clip_ratio_high", "kl_limit"
+    least: ClassVar[Mapping[str, float]] = {"clip_ratio_dual": 1.0}
     up_to_one = ("format_weight",)
 
 

@@ -47,6 +47,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -85,7 +86,8 @@ class Config(BaseConfig):
     difficulty_term: bool = True  # section 2.2: only questions that are sometimes answered right
     online_term: bool = False  # section 4.2: groups all right or all wrong are left out
     variant: Variant = "paper"
-    not_negative = "beta", "epsilon", "format_weight", "tries"
+    not_negative = "beta", "epsilon", "format_weight"
+    least: ClassVar[Mapping[str, float]] = {"tries": 2}  # of one try none is right sometimes
 
 
 def solvable(lab: Lab, cfg: Config) -> list[Row]:

@@ -102,7 +102,9 @@ def read_record(record: Row) -> Row:
     return {
         "prompt": prompt(asked, "problem", len(record["images"])),
         "images": record["images"],
-        "answer": as_final_answer(record["solution"], "solution"),
+        "answer": as_final_answer(
+            final_answer(as_final_answer(record["solution"], "solution")), "solution"
+        ),
     }
 
 

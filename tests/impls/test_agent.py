@@ -323,6 +323,27 @@ def test_answers_are_corrected_and_distorted():
     assert task.judge(item, "nothing") == []
 
 
+def test_nothing_is_paid_after_the_end():
+    environment = AgentEnv(scene=LINE)
+    environment.reset()
+    over = False
+    while not over:
+        *_, over, cut, _ = environment.step(say("+"))
+        assert not cut
+    with pytest.raises(RuntimeError, match="after the last"):
+        environment.step(say("+"))
+    environment.reset()
+    environment.step(say("+"))
+
+
+def test_an_altered_game_can_still_be_won():
+    rng = random.Random(5)
+    for game in games.GAMES:
+        for scene in WORLD.under({"game": game}).draw("pairs", 60):
+            other = WORLD.alter(scene, rng)
+            assert games.best(other) and other != scene, (scene, other)
+
+
 def test_an_altered_scene_looks_otherwise():
     rng = random.Random(2)
     for scene in WORLD.under({"game": "mixed"}).draw("pairs", 60):

@@ -342,7 +342,38 @@ def test_an_answer_stops_at_the_templates_ending_and_is_given_without_it():
         number = encoder.tokenizer.convert_tokens_to_ids(ending)
         assert number in encoder.stop_ids()
         answer = encoder.answer([{"role": "user", "content": "What?"}], [], "A dog.")
-        assert encoder.decode([*answer.ids, *answer.ids]) == "A dog."
+        found = encoder.sampled([*answer.ids, *answer.ids], encoder.stop_ids())
+        assert found == "A dog." and found.finished and found.ids[-1] == number
+        # The model ends with one token, whatever a template writes behind that.
+        assert list(found.ids) == answer.ids[: answer.ids.index(number) + 1]
+
+
+def test_a_sampled_answer_keeps_the_tokens_that_it_was_sampled_as():
+    """Made tokens again, its text has other ones: a blank at its end is lost, a turn ends with a
+    line break that no model writes, and where there was room an ending is invented."""
+    encoder = Encoder(tiny_models.build("qwen2_vl")[1])
+    stop = encoder.stop_ids()[0]
+    plain = encoder.answer([{"role": "user", "content": "What?"}], [], "A dog.")
+    words = plain.ids[: plain.ids.index(stop)]
+    whole = encoder.sampled([*words, stop, 0, 0], [stop])
+    assert whole == "A dog." and list(whole.ids) == [*words, stop] and whole.finished
+    cut = encoder.sampled(words, [stop])
+    assert list(cut.ids) == words and not cut.finished
+    line = encoder.tokenizer.encode("\n", add_special_tokens=False)
+    blank = encoder.sampled([*words, *line], [stop])
+    assert blank == "A dog." and list(blank.ids) == [*words, *line] and not blank.finished
+    # Spans are those of the text, and what ends an answer or is no part of its text has none.
+    found = encoder.tokens_of(encoder.sampled([*words, *line, stop], [stop]), spans=True)
+    assert found.spans[: len(words)] == plain.spans[: len(words)]
+    assert found.spans[len(words) :] == [(6, 6)] * (len(line) + 1)
+    assert encoder.tokens_of(whole, spans=False).spans == []
+    # An ending alone is an answer of one token.
+    nothing = encoder.tokens_of(encoder.sampled([stop], [stop]), spans=True)
+    assert (nothing.text, nothing.ids, nothing.spans) == ("", [stop], [(0, 0)])
+    # What was given before counts as written, and does not end the answer.
+    begun = encoder.sampled([stop, *words, stop], [stop], begun=1)
+    assert list(begun.ids) == [stop, *words, stop] and begun.finished
+    assert pickle.loads(pickle.dumps(whole)).ids == whole.ids
 
 
 def test_an_answer_is_not_shaped_by_what_a_checkpoint_asks_for_besides():

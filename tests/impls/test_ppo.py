@@ -84,6 +84,22 @@ def test_accumulated_passes_take_the_step_of_the_whole_minibatch(
         assert torch.allclose(value, runs[1][0].state_dict()[name], atol=5e-5), name
 
 
+def test_a_step_of_several_passes_has_nothing_of_a_step_of_one(
+    tiny_base, prompts, tmp_path  # noqa: F811
+):  # fmt: skip
+    """6 rows in batches of 4, two per pass: an epoch's second step is one pass, the next epoch's
+    first is two. With one update per batch the policy that is scored is the one that sampled."""
+    gaps = []
+
+    def loss(logps, old_logps, ref_logps, advantages, mask, cfg, **more):
+        gaps.append(((logps - old_logps) * mask).abs().max().item())
+        return ppo_loss(logps, old_logps, ref_logps, advantages, mask, cfg, **more)
+
+    of = ppo_stage(loss=loss, epochs=1, minibatches=1)
+    trained(tiny_base, tmp_path, prompts[:6], of, per_device_batch_size=2, steps=5)
+    assert len(gaps) == 5 and max(gaps) < 1e-4
+
+
 @pytest.mark.parametrize("critic", ["shared", "separate"])
 def test_a_run_with_a_critic_goes_on_where_it_was(critic, tiny_base, prompts, tmp_path):  # noqa: F811
     """Head, critic and the KL's weight are inside a checkpoint: the resumed log is the same."""
@@ -109,7 +125,10 @@ def test_an_answer_that_was_cut_has_no_ending(
     seen = []
 
     def said(trainer, asked, draws):
-        return ["a red circle"] * len(asked)
+        encoder = trainer.scorer.encoder
+        ids = encoder.answer(asked[0]["prompt"], asked[0]["images"], "a red circle").ids
+        answer = encoder.sampled(ids[:most], encoder.stop_ids())
+        return [answer] * len(asked)
 
     def score(lab, sampled, cfg):
         seen.extend((row["tokens"], row["finished"]) for row in sampled)

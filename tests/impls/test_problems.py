@@ -293,6 +293,10 @@ def test_metrics_are_those_worked_by_hand():
     assert numbers["accuracy_held_out"] == numbers["accuracy_new_kind"] == 0.5
     assert numbers["format"] == 0.75 and numbers["worked"] == 0.5
     assert numbers["slips"] == 4 / 11
+    # A wrong claim is one whether or not a number follows.
+    wrong = "<think> red circles : 7 . </think> <answer> {} </answer>"
+    for number in ("", "3"):
+        assert task.metrics([seen], [wrong.format(number)])["slips"] == 1.0
     assert numbers["thought"] == (37 + 0 + 11 + 4) / 4
 
 

@@ -268,6 +268,8 @@ def test_visualthinker_code_reads_answers_as_its_expressions_do(text, true, poin
 def test_words_are_no_number():
     """Else any text without a number would be right where the truth is `A`."""
     assert reward_number(["hello", "4", "A"], ["A", "4 .", "A"]) == [0.0, 1.0, 0.0]
+    # A truth of two numbers, or of none, is no text's last number.
+    assert reward_number(["5,234", "4", "1,234"], ["1,234", "3/4", "1,234"]) == [0.0] * 3
 
 
 def test_many_boxes_of_one_label_are_matched_at_once():

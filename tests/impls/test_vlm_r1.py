@@ -352,6 +352,17 @@ def test_what_a_detection_lists_is_read_as_the_official_function_does():
         assert reward([answer('```json "abc"```')], ["None"]) == [0.0]
 
 
+def test_rows_of_the_other_task_are_refused_where_they_stand(tmp_path):
+    """Before training, and not by the first step that draws one."""
+    box, nothing = record("[1, 2, 3, 4]"), record("None")
+    stage = vlm_r1.METHOD.last
+    with pytest.raises(DataError, match=r"row 1.*'None' is not a box"):
+        read_rows(written(tmp_path, box, nothing), stage, vlm_r1.Config())
+    with pytest.raises(DataError, match=r"row 1.*is not a detection"):
+        read_rows(written(tmp_path, nothing, box), stage, vlm_r1.Config(detection=True))
+    assert len(read_rows(written(tmp_path, box, box), stage, vlm_r1.Config())) == 2
+
+
 def test_zeros_before_a_number_do_not_make_it_long():
     text = said(f"[{'0' * 30}, 0, 100, 100]")
     assert vlm_r1.reward_iou([text], ["[0, 0, 100, 100]"]) == [1.0]

@@ -141,8 +141,8 @@ def word_edits(one: str, other: str) -> int:
 
 def reward_number(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
     """1 where the last number of a text is the true one: the plainest reward by rule. No text is
-    right where the truth has no number."""
-    numbers = [(last_number(t), last_number(a)) for t, a in zip(completions, answers, strict=True)]
+    right where the truth is not one plain number."""
+    numbers = [(last_number(t), only_number(a)) for t, a in zip(completions, answers, strict=True)]
     return [float(true is not None and given == true) for given, true in numbers]
 
 

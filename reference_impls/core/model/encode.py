@@ -19,7 +19,7 @@ import itertools
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -686,12 +686,54 @@ class Encoder:
                 inputs[name][number, start:] = torch.tensor(values)
         return inputs | stack_vision([prompt.vision for prompt in prompts])
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of a sampled answer, up to its ending."""
-        stop = set(self.stop_ids())
-        end = next((n for n, number in enumerate(ids) if number in stop), len(ids))
+    def sampled(self, ids: Sequence[int], stop: Collection[int], begun: int = 0) -> Sampled:
+        """What was written as tokens, up to the first one in `stop`, which ends it. The first
+        `begun` tokens were given."""
+        end = next((n for n in range(begun, len(ids)) if ids[n] in stop), len(ids))
         text: str = self.tokenizer.decode(list(ids[:end]), skip_special_tokens=True)
-        return text.strip()
+        return Sampled(text.strip(), ids[: end + 1], finished=end < len(ids))
+
+    def tokens_of(self, answer: Sampled, spans: bool) -> Answer:
+        """A sampled answer with the tokens that it was sampled as. With `spans` also which
+        characters each stands for, for which the text is decoded once per token."""
+        text, ids = str(answer), list(answer.ids)
+        found: list[tuple[int, int]] = []
+        if spans:
+            body = ids[:-1] if answer.finished else ids
+            parts = [
+                self.tokenizer.decode(body[:count], skip_special_tokens=True)
+                for count in range(1, len(body) + 1)
+            ]
+            before = len(parts[-1]) - len(parts[-1].lstrip()) if parts else 0
+            at = 0
+            for part in parts:
+                stop = min(max(len(part) - before, at), len(text))
+                piece = text[at:stop]
+                blanks = len(piece) - len(piece.lstrip()) if piece.strip() else 0
+                found.append((at + blanks, stop))
+                at = stop
+            found += [(len(text), len(text))] * (len(ids) - len(body))
+        return Answer(text, ids, found, answer.finished)
+
+
+class Sampled(str):
+    """A sampled answer: its text, and the tokens that it was sampled as.
+
+    Text that is made tokens again may become others: blanks at its end are lost, a word can be
+    spelt in two ways, and a template ends a turn with more than a model writes. finished: the last
+    token ended it; else there was no room for more.
+    """
+
+    ids: tuple[int, ...]
+    finished: bool
+
+    def __new__(cls, text: str, ids: Sequence[int], finished: bool) -> Sampled:
+        made = super().__new__(cls, text)
+        made.ids, made.finished = tuple(ids), finished
+        return made
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return str(self), self.ids, self.finished
 
 
 KEPT_ENCODERS = 2

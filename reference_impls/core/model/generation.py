@@ -26,7 +26,7 @@ def generate(
     begun: Sequence[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """One answer per prompt, without its ending; greedy unless a temperature is given.
+    """One answer per prompt, each a `Sampled`; greedy unless a temperature is given.
 
     With `begun`, an answer begins with that text (which may be empty) and is continued; its tokens
     do not count towards `max_new_tokens`.
@@ -55,7 +55,7 @@ def generate(
     check_room(model.config, encoded, [max_new_tokens] * len(encoded), names)
     order = sorted(range(len(encoded)), key=lambda number: len(encoded[number].ids))
     options = _options(model, encoder, max_new_tokens, temperature)
-    done = 0
+    stop, done = frozenset(options["eos_token_id"]), 0
     model.eval()
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -68,7 +68,8 @@ def generate(
                 )
                 written = output[:, inputs["input_ids"].shape[1] :].tolist()
                 for number, ids in zip(numbers, written, strict=True):
-                    answers[number] = encoder.decode([*heads[number], *ids])
+                    head = heads[number]
+                    answers[number] = encoder.sampled([*head, *ids], stop, begun=len(head))
                 done += len(numbers)
                 if progress is not None:
                     progress(done)

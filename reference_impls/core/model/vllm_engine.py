@@ -72,7 +72,7 @@ class VllmEngine:
         max_new_tokens: int,
         seed: int,
     ) -> list[str]:
-        """One answer per prompt, without its ending; the same seed gives the same answers.
+        """One answer per prompt, each a `Sampled`; the same seed gives the same answers.
 
         Raises CannotSample for a prompt whose images vLLM could not be told of.
         """
@@ -101,7 +101,7 @@ class VllmEngine:
                 )
             )
         outputs = self.engine.generate(asked, ways, use_tqdm=False)
-        return [self.encoder.decode(list(each.outputs[0].token_ids)) for each in outputs]
+        return [self.encoder.sampled(list(each.outputs[0].token_ids), stop) for each in outputs]
 
     def _unexpanded(self, prompt: Prompt) -> list[int]:
         """The prompt's tokens with one placeholder per image, which vLLM repeats itself."""

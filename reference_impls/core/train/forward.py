@@ -43,6 +43,7 @@ from reference_impls.core.method import Answer, Row, View, Views, resolve_views
 from reference_impls.core.model.encode import (
     Encoder,
     Prompt,
+    Sampled,
     check_room,
     digest,
     stack_vision,
@@ -284,16 +285,21 @@ class _Picked:
 class Scorer:
     """Collates rows into batches of views and scores them under a model.
 
-    shared: try the layout that reads a prompt once for all answers to it. most: tokens that an
-    answer may have, ending included; of a longer one these are scored. Answers that a policy
-    sampled are: one that was cut there was never ended.
+    shared: try the layout that reads a prompt once for all answers to it. sampled: score a sampled
+    answer as the tokens that it was sampled as, with the ending that it has; else as a template
+    writes its text. spans: tell of these, too, which characters each token stands for.
     """
 
     def __init__(
-        self, encoder: Encoder, views: Views, shared: bool = True, most: int | None = None
+        self,
+        encoder: Encoder,
+        views: Views,
+        shared: bool = True,
+        sampled: bool = False,
+        spans: bool = True,
     ) -> None:
         self.encoder, self.views, self.wanted = encoder, resolve_views(views), shared
-        self.most = most
+        self.sampled, self.spans = sampled, spans
         self.layouts: dict[bool, Layout] = {}
         self._rope: OrderedDict[str, Tensor] = OrderedDict()
 
@@ -355,9 +361,15 @@ class Scorer:
             for view in views
             for prompt, row in zip(prompts[view.name], rows, strict=True)
         ]
-        written = self.encoder.answers(asked)
-        if self.most is not None:
-            written = [answer.within(self.most) for answer in written]
+        known = [
+            self.encoder.tokens_of(text, self.spans)
+            if self.sampled and isinstance(text, Sampled)
+            else None
+            for _, _, text in asked
+        ]
+        unknown = [each for each, answer in zip(asked, known, strict=True) if answer is None]
+        told = iter(self.encoder.answers(unknown))
+        written = [next(told) if answer is None else answer for answer in known]
         answers = {
             view.name: written[number * len(rows) : (number + 1) * len(rows)]
             for number, view in enumerate(views)

@@ -336,6 +336,7 @@ class PpoTrainer(SamplingTrainer):
 
         With one pass and one process the loss is taken in the pass itself; elsewhere here, and the
         passes are handed its gradient."""
+        self._minibatch = None  # the last step's, which a step of several passes does not have
         chosen = {int(place): number for number, place in enumerate(places)}
         mine = [n for n, place in enumerate(samples.places) if place in chosen]
         mine.sort(key=lambda n: samples.places[n])  # as the minibatch's tensors lie

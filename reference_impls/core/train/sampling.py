@@ -84,7 +84,7 @@ class SamplingTrainer(common.Checkpoints):
         self.processor = processor
         self.scorer = forward.Scorer(
             Encoder.for_rows(processor, rows), (VIEW,), shared=settings.shared_prefix,
-            most=settings.max_new_tokens,
+            sampled=True, spans=self.marks is not None,
         )  # fmt: skip
         self.kept = {}
         self.engine: VllmEngine | None = None
@@ -104,8 +104,9 @@ class SamplingTrainer(common.Checkpoints):
             )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Trainer's own where each batch is trained on once."""
-        if self.updates == 1:
+        """Trainer's own where each batch is trained on once, by one process. Several would fill up
+        the last batch of an epoch with rows that were there already."""
+        if self.updates == 1 and self.accelerator.num_processes == 1:
             return super()._get_train_sampler(train_dataset)
         settings = self.settings
         return Repeated(len(self.rows), settings.batch_size, self.updates, settings.seed)
@@ -196,6 +197,7 @@ class SamplingTrainer(common.Checkpoints):
         return torch.tensor(found, dtype=torch.float32)
 
     def _note_truth(self, scores: Tensor | None) -> None:
+        self._metrics.pop("true_score", None)  # of the last step, where this one has none
         if scores is not None:
             whole = common.everyones(self.accelerator, scores)
             if not whole.isnan().all():

@@ -20,11 +20,12 @@ Layouts and their sources are in `layouts`; which files of a folder are read, in
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,16 @@ from reference_impls.core.data.readers.layouts import (
 )
 from reference_impls.core.data.readers.messages import answer, messages_of, prompt
 from reference_impls.core.data.rows import said
-from reference_impls.core.method import GroupStage, HeadStage, PairStage, PpoStage, Row, Stage
+from reference_impls.core.method import (
+    GroupStage,
+    HeadStage,
+    PairStage,
+    PpoStage,
+    Reward,
+    Row,
+    SamplingStage,
+    Stage,
+)
 
 if TYPE_CHECKING:
     from reference_impls.core.columns import Column
@@ -345,13 +355,14 @@ class Rows(Sequence[Row]):
     `place` says where it stands.
 
     dropped: how many records make no example, by reason. digest: names the content, images by their
-    paths alone.
+    paths alone. unearned: places of true answers that no reward tells from others.
     """
 
     records: Records
     dropped: Counter[str] = field(default_factory=Counter)
     text_only: int = 0
     digest: str = ""
+    unearned: list[str] = field(default_factory=list)
     _tables: array[int] = field(default_factory=lambda: array("i"))
     _numbers: array[int] = field(default_factory=lambda: array("q"))
     _parts: array[int] = field(default_factory=lambda: array("i"))
@@ -371,9 +382,11 @@ class Rows(Sequence[Row]):
             raise DataError(item.problem)
         return {**opened(item.rows[self._parts[number]]), "place": str(place)}
 
-    def read_through(self) -> None:
-        """Go through the data once. Raises DataError at the first problem, and where no row is
-        left."""
+    def read_through(self, rewards: Iterable[Reward] = ()) -> None:
+        """Go through the data once; `rewards` are what answers to it are to earn. Raises DataError
+        at the first problem, a true answer that a reward cannot read among them, and where no row
+        is left."""
+        judged = Judged(tuple(rewards))
         content = hashlib.blake2b(digest_size=16)
         read = 0
         for table, row, record, item in self.records.numbered(whole=False):
@@ -384,6 +397,12 @@ class Rows(Sequence[Row]):
             if item.dropped:
                 self.dropped[item.dropped] += 1
             for part, made in enumerate(item.rows):
+                try:
+                    if not judged.earns(made.get("answer")):
+                        self.unearned.append(str(Place(*self.records.tables[table].place(row))))
+                except ValueError as error:
+                    place = Place(*self.records.tables[table].place(row))
+                    raise DataError(f"{place}: the true answer: {error}") from None
                 self._tables.append(table)
                 self._numbers.append(row)
                 self._parts.append(part)
@@ -400,6 +419,34 @@ class Rows(Sequence[Row]):
             return ""
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.dropped.most_common())
         return f"{sum(self.dropped.values())} rows dropped ({reasons})"
+
+
+@dataclass
+class Judged:
+    """Tries rewards on true answers: each, in the forms that it may be given in, has to earn more
+    than another text does from one of them."""
+
+    rewards: tuple[Reward, ...]
+    known: dict[str, bool] = field(default_factory=dict)
+
+    def earns(self, truth: Any) -> bool:
+        """Whether the true answer can be told from another one. Raises ValueError where a reward
+        cannot read it."""
+        if not self.rewards or not isinstance(truth, str) or not truth:
+            return True
+        if truth not in self.known:
+            given = [[form.format(text) for form in FORMS] for text in (truth, OTHER)]
+            found = [
+                any(map(operator.gt, *(reward(texts, [truth] * len(texts)) for texts in given)))
+                for reward in self.rewards
+            ]
+            self.known[truth] = any(found)
+        return self.known[truth]
+
+
+FORMS = ("{}", "<think> a </think> <answer> {} </answer>", "<think>a</think> \\boxed{{{}}}")
+"""Ways to give an answer that rewards read."""
+OTHER = "none of these"
 
 
 def opened(row: Row) -> Row:
@@ -496,10 +543,18 @@ def read_rows(
     if config is not None:
         learn_columns(records, fed or (stage,), config)
     rows = Rows(records)
-    rows.read_through()
+    rewards: Mapping[str, Reward] = {}
+    if isinstance(stage, SamplingStage) and config is not None:
+        rewards = stage.rewards_of(config)
+    rows.read_through(rewards.values())
     layouts = ", ".join(each.name for each in rows.records.layouts)
     said = [f"{len(rows)} rows" + (f" in the layout {layouts}" if layouts else "")]
     said += [rows.said()] if rows.dropped else []
     said += [f"{rows.text_only} without an image"] if rows.text_only else []
+    if rows.unearned:
+        said.append(
+            f"of {len(rows.unearned)} (first: {rows.unearned[0]}) the true answer earns no more "
+            "than another one, whatever form it is given in"
+        )
     note(f"{name}: {'; '.join(said)}")
     return rows

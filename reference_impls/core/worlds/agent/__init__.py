@@ -11,6 +11,8 @@ use.
 
 from __future__ import annotations
 
+import itertools
+import operator
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -75,18 +77,23 @@ class Agent(protocol.Conditioned):
         return Media(images=(Image.fromarray(render(scene)),))
 
     def alter(self, scene: Scene, rng: random.Random) -> Scene:
-        """Another target, another card, or another place of the player."""
+        """Another target, another card (or both), or another place of the player; a game that can
+        be won still can."""
         if scene.game == NUMBER_LINE:
             others = [n for n in range(games.HIGHEST + 1) if n not in (scene.here, scene.goal)]
-            return replace(scene, goal=rng.choice(others))
-        if scene.game == GRID:
+            altered = [replace(scene, goal=goal) for goal in others]
+        elif scene.game == GRID:
             taken = (scene.here, scene.goal, *scene.blocks)
             free = [cell for cell in range(games.SIDE**2) if cell not in taken]
-            return replace(scene, here=rng.choice(free))
-        cards = list(scene.cards)
-        place = rng.randrange(len(cards))
-        cards[place] = rng.choice([n for n in range(1, 11) if n != cards[place]])
-        return replace(scene, cards=tuple(cards))
+            altered = [replace(scene, here=here) for here in free]
+        else:
+            pairs = itertools.product(range(1, 11), repeat=len(scene.cards))
+            altered = [replace(scene, cards=cards) for cards in pairs if cards != scene.cards]
+            apart = [sum(map(operator.ne, each.cards, scene.cards)) for each in altered]
+            won = [place for place, each in enumerate(altered) if games.best(each)]
+            fewest = min((apart[place] for place in won), default=0)
+            altered = [altered[place] for place in won if apart[place] == fewest] or altered
+        return rng.choice([each for each in altered if games.best(each)] or altered)
 
     def base(self, seed: int = 0) -> Path:
         """Trained on first use, then kept in the user's cache."""

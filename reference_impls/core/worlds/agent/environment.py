@@ -59,6 +59,7 @@ class AgentEnv(gymnasium.Env[Observation, str]):
             raise ValueError(f"no game {self.game!r}: there are {', '.join(GAMES)}")
         self.first, self.thoughts, self.render_mode = scene, thoughts, render_mode
         self.scene: Scene | None = None
+        self.over = False
         spaces: dict[str, gymnasium.Space[Any]] = {
             "prompt": Text(LONGEST, min_length=1, charset=string.printable),
             "images": Tuple((Box(0, 255, (SIZE, SIZE, 3), np.uint8),)),
@@ -75,23 +76,23 @@ class AgentEnv(gymnasium.Env[Observation, str]):
         scene = self.first
         if scene is None:
             scene = games.begin(self.game, random.Random(int(self.np_random.integers(2**62))))
-        self.scene = scene
+        self.scene, self.over = scene, False
         # What is done where an answer names nothing: a stream of the episode's own.
         self._exploring = random.Random(f"explore/{scene.noise}")
         return self._observed(), {"total": 0.0}
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """One answer of the player. Raises RuntimeError before `reset`."""
-        if self.scene is None:
-            raise RuntimeError("reset the environment before its first step")
+        """One answer of the player. Raises RuntimeError before `reset`, and after the end."""
+        if self.scene is None or self.over:
+            raise RuntimeError("reset the environment before its first step, and after the last")
         named = text.named_action(action, self.scene.actions)
         done = named if named is not None else self._exploring.choice(self.scene.actions)
         outcome = games.move(self.scene, done)
-        self.scene = outcome.scene
+        self.scene, self.over = outcome.scene, outcome.terminated or outcome.truncated
         info: dict[str, Any] = {
             "named": named is not None, "action": done, "total": outcome.scene.total,
         }  # fmt: skip
-        if outcome.terminated or outcome.truncated:
+        if self.over:
             info["success"] = outcome.won
         return self._observed(), outcome.reward, outcome.terminated, outcome.truncated, info
 

@@ -135,7 +135,8 @@ class Solve:
         worked = claims = wrong = thought = length = 0
         for item, answer in zip(items, answers, strict=True):
             right[item.kind].append(self.score(item, answer))
-            segments = self.judge(item, answer)[:-1]
+            segments = self.judge(item, answer)
+            segments = segments[:-1] if self.parses(item, answer) else segments
             claims, wrong = claims + len(segments), wrong + sum(not s.right for s in segments)
             worked += text.is_worked(answer)
             thought += len(text.thinking(answer))
