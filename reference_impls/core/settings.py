@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -28,7 +27,7 @@ class BaseConfig:
     variant: Variant
     not_negative: ClassVar[tuple[str, ...]] = ()
     up_to_one: ClassVar[tuple[str, ...]] = ()
-    least: ClassVar[Mapping[str, float]] = {}
+    least: ClassVar[tuple[tuple[str, float], ...]] = ()
 
     def __post_init__(self) -> None:
         """Raises ValueError."""
@@ -42,7 +41,7 @@ class BaseConfig:
             if not 0 <= value <= largest:
                 bound = "from 0 to 1" if name in self.up_to_one else "0 or more"
                 raise ValueError(f"{name} is {value}; it must be {bound}")
-        for name, bound_below in self.least.items():
+        for name, bound_below in self.least:
             if not getattr(self, name) >= bound_below:
                 value = getattr(self, name)
                 raise ValueError(f"{name} is {value}; it must be {bound_below:g} or more")

@@ -41,7 +41,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -100,7 +100,7 @@ class Config(BaseConfig):
     format_weight: float = 0.1  # examples/reward_function/math.py#L37
     variant: Variant = "paper"
     not_negative = "beta", "clip_ratio_low", "clip_ratio_high", "kl_limit"
-    least: ClassVar[Mapping[str, float]] = {"clip_ratio_dual": 1.0}
+    least = (("clip_ratio_dual", 1.0),)
     up_to_one = ("format_weight",)
 
 
