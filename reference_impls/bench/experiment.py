@@ -380,12 +380,12 @@ def _same_answers(
     """Steps (or epochs) and batch with which a baseline samples as many answers as the method does,
     in as many batches: a step of PPO may share its samples with others, and a group has several
     answers."""
-    share = stage.answers(mine) / own.answers(theirs)
-    found: dict[str, float] = {"batch_size": max(1, int(changes["batch_size"] * share))}
+    many, few = stage.answers(mine), own.answers(theirs)
+    found: dict[str, float] = {"batch_size": max(1, changes["batch_size"] * many // few)}
     if changes["steps"] is not None:
         found["steps"] = max(1, -(-changes["steps"] // stage.updates) * own.updates)
     else:
-        found["epochs"] = changes["epochs"] * share
+        found["epochs"] = changes["epochs"] * many / few
     return found
 
 

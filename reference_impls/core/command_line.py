@@ -385,11 +385,12 @@ def dry(
     """Say what a run of a method's last stage would take; nothing is trained or written."""
     from reference_impls.core import dry_run
     from reference_impls.core.data.rows import kept_back
+    from reference_impls.core.settings import changed
 
     if model is None:
         raise click.UsageError("--dry-run needs --model: the lab's own runs take minutes on a CPU")
     stage = method.last
-    settings = dataclasses.replace(stage.lab if preset == "lab" else stage.paper, **changes)
+    settings = changed(stage.lab if preset == "lab" else stage.paper, changes)
     trained = None if rows is None else len(rows) - kept_back(len(rows))
     found = dry_run.dry_run(stage, cfg, settings, model, rows, trained)
     found = {"method": method.record, **found}

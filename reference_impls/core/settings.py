@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 Variant = Literal["paper", "code", "survey"]
@@ -132,6 +133,22 @@ BESIDE_A_RUN = ("log_to", "reference_cache")
 # The lab's common budget. A method's own rate is chosen out of one grid on the validation split
 # (reference_impls/results/) and stands in its script.
 LAB_STEPS, LAB_BATCH, LAB_PAIRS = 60, 32, 400
+
+
+def changed(preset: TrainSettings, changes: Mapping[str, Any]) -> TrainSettings:
+    """A preset with what options change in it.
+
+    An adapter of another rank keeps the preset's ratio of alpha to rank, and without an adapter its
+    alpha and layers are no settings, unless they are given. Raises ValueError, as TrainSettings.
+    """
+    rank = changes.get("lora_rank", preset.lora_rank)
+    theirs: dict[str, Any] = {}
+    if rank != preset.lora_rank and preset.lora_rank:
+        if preset.lora_alpha is not None:
+            theirs["lora_alpha"] = max(1, preset.lora_alpha * rank // preset.lora_rank)
+        if not rank:
+            theirs |= {"lora_alpha": None, "lora_targets": "all"}
+    return replace(preset, **{**theirs, **changes})
 
 
 def lab(learning_rate: float, **changes: Any) -> TrainSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
@@ -33,13 +34,14 @@ from reference_impls.core.model.encode import Encoder
 from reference_impls.core.model.load import PixelLimits, adapters_of, load
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.processes import by_main, main_process
-from reference_impls.core.settings import BESIDE_A_RUN, TrainSettings
+from reference_impls.core.settings import BESIDE_A_RUN, TrainSettings, changed
 from reference_impls.core.train.checkpoints import (
     MODEL,
     begin,
     digest,
     file_digest,
     finished,
+    is_complete,
     mark_complete,
     read_json,
     saving,
@@ -103,7 +105,7 @@ class Run:
         preset = stage.lab if self.preset == "lab" else stage.paper
         last = stage is self.script.method.last
         names = [name for name in self.changes if last or name in EVERYWHERE]
-        whole = replace(preset, **{"seed": self.seed, **{n: self.changes[n] for n in names}})
+        whole = changed(preset, {"seed": self.seed, **{n: self.changes[n] for n in names}})
         if not last:
             smaller = {n: self.changes[n] for n in SHRUNK if self.changes.get(n) is not None}
             smaller = {n: v for n, v in smaller.items() if v < (getattr(whole, n) or math.inf)}
@@ -385,7 +387,7 @@ def _shared_head(run: Run, stage: HeadStage, where: str, round_: int, start: str
     if isinstance(known, list):
         path = cache.kept_path("head", at(known), ())
         tally = read_json(path / "tally.json")
-        if path.is_dir() and isinstance(tally, dict):
+        if is_complete(path) and isinstance(tally, dict):
             run.tallies[where] = tally
             return _with_head(run, stage, path, start, settings)
     seen: set[str] = set(known or ())
@@ -397,18 +399,23 @@ def _shared_head(run: Run, stage: HeadStage, where: str, round_: int, start: str
         write_json(path / "tally.json", run.tallies[where])
 
     cache.kept_folder("head", at(sorted(seen)), (), keep)
-    write_json(names, sorted(seen))
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+        write_json(names, sorted(seen))
     return policy
 
 
 def _watched(cfg: Any, seen: set[str]) -> Any:
     """The same config, which notes the names of its values that are read."""
-    kind, values = type(cfg), dict(vars(cfg))
+    kind, values = type(cfg), {f.name: getattr(cfg, f.name) for f in dataclasses.fields(cfg)}
 
     class Watched(kind):  # type: ignore[misc, valid-type]
+        watched = cfg
+
         def __getattribute__(self, name: str) -> Any:
             if name in values:
                 seen.add(name)
+            elif name == "__dict__":
+                seen.update(values)  # all of them at once
             return super().__getattribute__(name)
 
     copied: Any = object.__new__(Watched)
@@ -423,7 +430,7 @@ def _identity(
     return {
         "method": run.script.method.record,
         "stage": stage.name,
-        "config": dict(vars(run.cfg)),
+        "config": dataclasses.asdict(getattr(run.cfg, "watched", run.cfg)),
         "settings": {
             name: value
             for name, value in dataclasses.asdict(settings).items()

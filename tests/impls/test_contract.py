@@ -27,7 +27,7 @@ from reference_impls.core.method import (
     resolve_views,
     unread_names,
 )
-from reference_impls.core.settings import BaseConfig, TrainSettings, lab
+from reference_impls.core.settings import BaseConfig, TrainSettings, changed, lab
 from tests.impls.scripts import SCRIPTS
 
 ALL = pytest.mark.parametrize("name", SCRIPTS)
@@ -404,3 +404,19 @@ def test_without_a_reference_no_view_is_scored_by_one():
 def test_an_unknown_script_names_the_nearest():
     with pytest.raises(LookupError, match="did you mean 'mdpo'"):
         load_script("mdop")
+
+
+@ALL
+def test_a_preset_takes_any_rank_of_an_adapter(name):
+    """Alpha and layers of a preset's adapter are no options that a user gave."""
+    for stage in SCRIPTS[name].method.stages:
+        if isinstance(stage, SelectStage):
+            continue
+        for preset in (stage.lab, stage.paper):
+            bare = changed(preset, {"lora_rank": 0})
+            assert (bare.lora_alpha, bare.lora_targets) == (None, "all") or not preset.lora_rank
+            wide = changed(preset, {"lora_rank": 256})
+            if preset.lora_alpha is not None:
+                assert wide.lora_alpha == preset.lora_alpha * 256 // preset.lora_rank
+            given = changed(preset, {"lora_rank": 8, "lora_alpha": 5})
+            assert given.lora_alpha == 5

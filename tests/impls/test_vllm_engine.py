@@ -40,7 +40,10 @@ def vllm(monkeypatch):
         def generate(self, prompts, ways, use_tqdm):
             assert use_tqdm is False and len(prompts) == len(ways)
             self.asked.append((prompts, ways))
-            outputs = [types.SimpleNamespace(token_ids=[10 + way.seed % 7, 11, 1]) for way in ways]
+            outputs = [
+                types.SimpleNamespace(token_ids=[10 + way.seed % 7, 11, 1], finish_reason="stop")
+                for way in ways
+            ]
             return [types.SimpleNamespace(outputs=[each]) for each in outputs]
 
     module = types.ModuleType("vllm")

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from reference_impls.core.data.boxes import iou, labelled, mean_average_precision
+from reference_impls.core.data.check import check_data
 from reference_impls.core.data.readers import read_rows
 from reference_impls.core.data.readers.cells import CellError, DataError
+from reference_impls.core.method import load_script
 from reference_impls.core.worlds import protocol
 from reference_impls.methods import vlm_r1
 
@@ -360,7 +362,24 @@ def test_rows_of_the_other_task_are_refused_where_they_stand(tmp_path):
         read_rows(written(tmp_path, box, nothing), stage, vlm_r1.Config())
     with pytest.raises(DataError, match=r"row 1.*is not a detection"):
         read_rows(written(tmp_path, nothing, box), stage, vlm_r1.Config(detection=True))
-    assert len(read_rows(written(tmp_path, box, box), stage, vlm_r1.Config())) == 2
+    told = []
+    boxes = written(tmp_path, box, record([1.5, 2, 30, 40.25]))
+    assert len(read_rows(boxes, stage, vlm_r1.Config(), note=told.append)) == 2
+    assert "earns no more" not in told[0]  # a box of decimals is told from others when rounded
+    found = check_data(written(tmp_path, box, nothing), method="vlm-r1")
+    assert "'None' is not a box" in json.dumps(found)
+
+
+def test_true_answers_that_no_reward_tells_from_others_are_counted(tmp_path):
+    """5,3 is two numbers, and no text's last one."""
+    written(tmp_path)
+    rows = [{"problem": "How many?", "answer": text, "images": ["a.jpg"]} for text in ("3", "5,3")]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    told = []
+    method = load_script("grpo").method
+    read_rows(str(path), method.last, method.config(), note=told.append)
+    assert "of 1 (first:" in told[0] and "row 1" in told[0]
 
 
 def test_zeros_before_a_number_do_not_make_it_long():

@@ -29,6 +29,7 @@ from reference_impls.core.data.readers import (
     Picture,
     Place,
     Records,
+    Rows,
     learn_columns,
     needed,
     open_records,
@@ -37,7 +38,7 @@ from reference_impls.core.data.readers import (
 from reference_impls.core.data.readers.files import SPLITS, splits_of
 from reference_impls.core.data.rows import text, too_few
 from reference_impls.core.data.statistics import Digests, PairLengths
-from reference_impls.core.method import Row, SamplingStage, Stage, load_script
+from reference_impls.core.method import Reward, Row, SamplingStage, Stage, load_script
 
 if TYPE_CHECKING:
     from reference_impls.core.model.lengths import Asked, Lengths
@@ -549,6 +550,7 @@ def check_data(
     fed: Sequence[Stage] = ()
     needs: frozenset[str] = frozenset()
     batch, room = batch_size or 1, 0
+    rewards: tuple[Reward, ...] = ()
     if method is not None:
         chosen = load_script(method).method
         stage = chosen.last
@@ -559,6 +561,7 @@ def check_data(
         batch = batch_size or stage.paper.batch_size
         if isinstance(stage, SamplingStage):
             room = answer_length or stage.paper.max_new_tokens
+            rewards = tuple(stage.rewards_of(config).values())
     lengths = None
     if model is not None:
         lengths = _lengths_of(model, min_pixels, max_pixels, room)
@@ -578,6 +581,8 @@ def check_data(
             opened(split), {part: partial(opened, part) for part in others}, lengths, progress,
             batch,
         )  # fmt: skip
+        if rewards:
+            Rows(opened(split)).read_through(rewards)  # a run refuses what they cannot take
     except DataError as error:
         findings = Findings()
         findings.add("unreadable", str(error))

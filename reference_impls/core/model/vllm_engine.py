@@ -101,7 +101,13 @@ class VllmEngine:
                 )
             )
         outputs = self.engine.generate(asked, ways, use_tqdm=False)
-        return [self.encoder.sampled(list(each.outputs[0].token_ids), stop) for each in outputs]
+        return [
+            # vLLM also ends at the eos of the model's own configuration, which may be another one.
+            self.encoder.sampled(ids, {*stop, *(ids[-1:] if reason == "stop" else ())})
+            for ids, reason in (
+                (list(each.outputs[0].token_ids), each.outputs[0].finish_reason) for each in outputs
+            )
+        ]
 
     def _unexpanded(self, prompt: Prompt) -> list[int]:
         """The prompt's tokens with one placeholder per image, which vLLM repeats itself."""

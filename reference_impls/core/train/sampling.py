@@ -89,6 +89,8 @@ class SamplingTrainer(common.Checkpoints):
         self.kept = {}
         self.engine: VllmEngine | None = None
         self.update = 0
+        # Several processes would fill up their last round with rows that were there already.
+        args.dataloader_drop_last = args.world_size > 1
         self._metrics: dict[str, float] = {}
         super().__init__(
             model=model,
@@ -104,9 +106,8 @@ class SamplingTrainer(common.Checkpoints):
             )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Trainer's own where each batch is trained on once, by one process. Several would fill up
-        the last batch of an epoch with rows that were there already."""
-        if self.updates == 1 and self.accelerator.num_processes == 1:
+        """Trainer's own where each batch is trained on once."""
+        if self.updates == 1:
             return super()._get_train_sampler(train_dataset)
         settings = self.settings
         return Repeated(len(self.rows), settings.batch_size, self.updates, settings.seed)

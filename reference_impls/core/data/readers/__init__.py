@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
+import re
 import sys
 from array import array
 from collections import Counter
@@ -402,7 +403,10 @@ class Rows(Sequence[Row]):
                         self.unearned.append(str(Place(*self.records.tables[table].place(row))))
                 except ValueError as error:
                     place = Place(*self.records.tables[table].place(row))
-                    raise DataError(f"{place}: the true answer: {error}") from None
+                    truth = cut(str(made.get("answer")))
+                    raise DataError(
+                        f"{place}: a reward cannot take the true answer '{truth}': {error}"
+                    ) from None
                 self._tables.append(table)
                 self._numbers.append(row)
                 self._parts.append(part)
@@ -435,7 +439,13 @@ class Judged:
         if not self.rewards or not isinstance(truth, str) or not truth:
             return True
         if truth not in self.known:
-            given = [[form.format(text) for form in FORMS] for text in (truth, OTHER)]
+            if len(self.known) >= MOST_TRUTHS:
+                return True
+            rounded = re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.0f}", truth)
+            given = [
+                [form.format(text) for text in texts for form in FORMS]
+                for texts in ((truth, rounded), (OTHER, OTHER))
+            ]
             found = [
                 any(map(operator.gt, *(reward(texts, [truth] * len(texts)) for texts in given)))
                 for reward in self.rewards
@@ -444,6 +454,8 @@ class Judged:
         return self.known[truth]
 
 
+MOST_TRUTHS = 10_000
+"""Different true answers that are tried."""
 FORMS = ("{}", "<think> a </think> <answer> {} </answer>", "<think>a</think> \\boxed{{{}}}")
 """Ways to give an answer that rewards read."""
 OTHER = "none of these"
@@ -554,7 +566,7 @@ def read_rows(
     if rows.unearned:
         said.append(
             f"of {len(rows.unearned)} (first: {rows.unearned[0]}) the true answer earns no more "
-            "than another one, whatever form it is given in"
+            "than another one, alone, in tags or in a box"
         )
     note(f"{name}: {'; '.join(said)}")
     return rows

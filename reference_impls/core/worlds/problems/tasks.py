@@ -136,7 +136,8 @@ class Solve:
         for item, answer in zip(items, answers, strict=True):
             right[item.kind].append(self.score(item, answer))
             segments = self.judge(item, answer)
-            segments = segments[:-1] if self.parses(item, answer) else segments
+            given = _number_at(answer.split()) is not None  # which stands last
+            segments = segments[:-1] if given else segments
             claims, wrong = claims + len(segments), wrong + sum(not s.right for s in segments)
             worked += text.is_worked(answer)
             thought += len(text.thinking(answer))
