@@ -138,8 +138,8 @@ LAB_STEPS, LAB_BATCH, LAB_PAIRS = 60, 32, 400
 def changed(preset: TrainSettings, changes: Mapping[str, Any]) -> TrainSettings:
     """A preset with what options change in it.
 
-    An adapter of another rank keeps the preset's ratio of alpha to rank, and without an adapter its
-    alpha and layers are no settings, unless they are given. Raises ValueError, as TrainSettings.
+    An adapter of another rank keeps the preset's ratio of alpha to rank. Without an adapter the
+    preset's alpha and layers fall away, unless they are given. Raises ValueError, as TrainSettings.
     """
     rank = changes.get("lora_rank", preset.lora_rank)
     theirs: dict[str, Any] = {}

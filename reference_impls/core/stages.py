@@ -409,7 +409,7 @@ def _watched(cfg: Any, seen: set[str]) -> Any:
     kind, values = type(cfg), {f.name: getattr(cfg, f.name) for f in dataclasses.fields(cfg)}
 
     class Watched(kind):  # type: ignore[misc, valid-type]
-        watched = cfg
+        __wrapped__ = cfg
 
         def __getattribute__(self, name: str) -> Any:
             if name in values:
@@ -430,7 +430,7 @@ def _identity(
     return {
         "method": run.script.method.record,
         "stage": stage.name,
-        "config": dataclasses.asdict(getattr(run.cfg, "watched", run.cfg)),
+        "config": dataclasses.asdict(getattr(run.cfg, "__wrapped__", run.cfg)),
         "settings": {
             name: value
             for name, value in dataclasses.asdict(settings).items()

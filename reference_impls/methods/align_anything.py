@@ -127,7 +127,7 @@ def unscored(
         return {}
     marked: dict[str, Sequence[float]] = {}
     for view, answer in answers.items():
-        # A blank at the beginning stands for no character of the text either, and is no ending.
+        # A blank at the beginning stands for no character of the text either. It is not an ending.
         ending = sum(start == stop == len(answer.text) for start, stop in answer.spans)
         marked[view] = [float(number <= ending) for number in range(len(answer.ids))]
     return {"unscored": marked}

@@ -34,7 +34,7 @@ from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 
 VIEWS = ("chosen", "rejected")
 PAPER = TrainSettings(
-    learning_rate=5e-6,  # appendix E: 0.05 of the 13B model's rate, 1e-4
+    learning_rate=5e-6,  # appendix E (read in a copy): 0.05 of the 13B model's rate, 1e-4
     epochs=1,  # appendix E
     batch_size=64,  # appendix E
     temperature=0.8,  # section 4

@@ -27,7 +27,7 @@ Official code: thunlp/Muffin@85d72b4b (the trainer that RLHF-V's readme runs)
   empty on both sides, after dropping matches of fewer than 3 tokens: pure insertions and
   deletions stay unmarked. `Config(variant="code")` marks so; the paper's variant marks every
   token without partner. The code compares prompt and answer (muffin/train/train_muffin.py#L240-L251
-  of Muffin), so that what begins both answers is no short match; above 200 tokens in all difflib
+  of Muffin), so that what begins both answers is not a short match. Above 200 tokens difflib
   passes over frequent ones, which is not imitated.
 - Survey, Table 1: gamma stands outside of the logarithm of the sigmoid and on the unchanged tokens,
   and there is no N. As printed (an indicator of a token around a ratio of sequences) it cannot be

@@ -96,7 +96,7 @@ PAPER = TrainSettings(
     max_new_tokens=896,  # the same, #L88
     temperature=1.0,  # the same, #L84
     lora_rank=64,  # train_reward_model.sh#L58
-    lora_alpha=16,  # SFT/finetune_lora_sft_ds.py#L167: its adapter is trained on
+    lora_alpha=16,  # RLHF/finetune_lora_sft_ds.py#L167: its adapter is trained on
     dtype="bfloat16",  # train_rl_model.sh#L72
 )
 LONGEST = 896

@@ -408,7 +408,7 @@ def test_an_unknown_script_names_the_nearest():
 
 @ALL
 def test_a_preset_takes_any_rank_of_an_adapter(name):
-    """Alpha and layers of a preset's adapter are no options that a user gave."""
+    """Alpha and layers of a preset's adapter are not options that a user gave."""
     for stage in SCRIPTS[name].method.stages:
         if isinstance(stage, SelectStage):
             continue

@@ -215,7 +215,7 @@ def test_the_code_leaves_out_the_first_tokens_of_every_answer():
     found = ALIGN.unscored({}, views, config(ALIGN, variant="code"))["unscored"]
     assert found["chosen"] == found["rejected"] == [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
     assert ALIGN.unscored({}, views, ALIGN.Config()) == {}
-    # What stands for no character before the text, LLaMA's blank before a number, is no ending.
+    # What stands for no character before the text, LLaMA's blank before a number, is not an ending.
     blank = {"chosen": Answer("3 dogs", [1, 2, 3, 4], [(0, 0), (0, 1), (1, 6), (6, 6)])}
     found = ALIGN.unscored({}, blank, config(ALIGN, variant="code"))["unscored"]
     assert found["chosen"] == [1.0, 1.0, 0.0, 0.0]

@@ -362,7 +362,7 @@ def test_a_sampled_answer_keeps_the_tokens_that_it_was_sampled_as():
     line = encoder.tokenizer.encode("\n", add_special_tokens=False)
     blank = encoder.sampled([*words, *line], [stop])
     assert blank == "A dog." and list(blank.ids) == [*words, *line] and not blank.finished
-    # Spans are those of the text, and what ends an answer or is no part of its text has none.
+    # Spans are those of the text, and what is outside of it has none.
     found = encoder.tokens_of(encoder.sampled([*words, *line, stop], [stop]), spans=True)
     assert found.spans[: len(words)] == plain.spans[: len(words)]
     assert found.spans[len(words) :] == [(6, 6)] * (len(line) + 1)
