@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reference_impls.bench import cache, ledger, protocol, statistics, study
+from reference_impls.bench import cache, experiment, ledger, protocol, statistics, study
 from reference_impls.bench.jobs import _worker as run_worker
 from reference_impls.bench.jobs import run_jobs
 from reference_impls.bench.statistics import Difference, crossed_bootstrap, verdict
@@ -936,3 +936,41 @@ def test_an_ablation_is_tried_with_a_batch_that_its_stage_can_cut():
     }
     # RL4VLM goes through a batch in four minibatches.
     assert sizes == {"rl4vlm": 4, "dpo": 2}
+
+
+# --- baselines beside reinforcement ---------------------------------------------------------------
+
+
+def test_a_baseline_of_groups_samples_as_many_answers_by_epochs_as_by_steps():
+    """A pass over N prompts is N answers of PPO, and N times a group's of GRPO."""
+    own, other = (load_script(name).method.last for name in ("ppo", "grpo"))
+    theirs = dataclasses.replace(other.paper, group_size=8)
+    changes = {"batch_size": 512, "steps": None, "epochs": 2.0}
+    found = experiment._same_answers(changes, own, own.paper, other, theirs)
+    assert found == {"batch_size": 64, "epochs": 0.25}
+
+
+@pytest.mark.parametrize("name", ["easyr1", "fact_rlhf"])
+def test_held_out_answers_of_real_data_are_as_long_as_those_trained_on(name, monkeypatch):
+    """And a method that is paid by scores of a model alone asks for no true answers."""
+    script = load_script(name)
+    rows = [{"prompt": [], "images": [], "answer": "3"}] * 40
+    if name == "fact_rlhf":
+        rows = [{"prompt": [], "images": []}] * 40
+    asked = []
+
+    def answers(policy, kept, most):
+        asked.append(most)
+        return ["<think> a </think> <answer> 3 </answer>"] * len(kept)
+
+    monkeypatch.setattr(experiment.measure, "answers_of", answers)
+    run = types.SimpleNamespace(settings=lambda stage: stage.paper)
+    own = types.SimpleNamespace(
+        script=script, cfg=script.method.config(), rows=rows, output=None, run_of=lambda *given: run
+    )
+    found = experiment.Experiment._rewarded(own, None)
+    if name == "fact_rlhf":
+        assert found == {} and asked == []
+    else:
+        assert asked == [script.method.last.paper.max_new_tokens] == [2048]
+        assert found == {"accuracy": 1.0, "format": 1.0}
