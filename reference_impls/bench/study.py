@@ -27,6 +27,7 @@ from reference_impls.bench import cache, ledger, protocol, statistics
 from reference_impls.bench.jobs import Job, JobFailed, run_jobs
 from reference_impls.core import measure, provenance
 from reference_impls.core.data.rows import Tally
+from reference_impls.core.doctor import LOG
 from reference_impls.core.method import (
     ContractError,
     Expectation,
@@ -165,9 +166,7 @@ def _trained(experiment: Experiment, task: Task, run: Run) -> dict[str, Any]:
 
 def _curve(output: Path, stage: str) -> dict[str, list[float]]:
     """What a stage logged at each step, all rounds in a row; nothing without training."""
-    files = [
-        file for name in (stage, f"{stage}-[0-9]*") for file in output.glob(f"{name}/metrics.jsonl")
-    ]
+    files = [file for name in (stage, f"{stage}-[0-9]*") for file in output.glob(f"{name}/{LOG}")]
     found: dict[str, list[float]] = {}
     for file in sorted(files, key=lambda file: (len(file.parent.name), file.parent.name)):
         for line in file.read_text(encoding="utf-8").splitlines():

@@ -22,6 +22,7 @@ import click
 
 from reference_impls.core.annotating import annotated, annotator_options, questions
 from reference_impls.core.annotating import check as check_annotator
+from reference_impls.core.doctor import RESULT, examine
 from reference_impls.core.method import (
     METHODS,
     ContractError,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from reference_impls.core.worlds.protocol import World
 
 
-CONFIG, RESULT, TABLE = "config.json", "result.json", "table.txt"
+CONFIG, TABLE = "config.json", "table.txt"
 FAULT = 70
 """Exit status of a fault of the lab itself, as of every command of mmalign."""
 FAULTS = (AssertionError, AttributeError, IndexError, KeyError, NameError, TypeError)
@@ -368,6 +369,8 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     if main_process():
         write_json(output / RESULT, result)
         write_text(output / TABLE, table(result) + "\n")
+        for sign in examine(output):
+            click.echo(f"{sign.where}: {sign.id}: {sign.says}", err=True)
         click.echo(json.dumps(result) if as_json else table(result))
         click.echo(f"{preset} preset, {result['seconds']} s; files in {output}", err=True)
     return 0

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from reference_impls.core.doctor import LOG
+
 IDENTITY, COMPLETE, MODEL = "run.json", "complete.json", "model"
 LOCK, HOLDER = ".lock", ".lock.json"
 
@@ -203,7 +205,7 @@ def begin(folder: Path, identity: Mapping[str, Any], resume: bool) -> Path | Non
     if resume and any(folder.glob("checkpoint-*")):
         raise OtherRun(f"{folder} holds checkpoints of an unknown run ({IDENTITY} is missing)")
     # The identity goes first: from here on nothing in the folder is anybody's.
-    for name in (IDENTITY, "metrics.jsonl"):
+    for name in (IDENTITY, LOG):
         (folder / name).unlink(missing_ok=True)
     for path in (*folder.glob("checkpoint-*"), folder / MODEL):
         if path.is_dir():

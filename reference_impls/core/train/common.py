@@ -15,6 +15,7 @@ from accelerate.accelerator import Accelerator
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
+from reference_impls.core.doctor import LOG
 from reference_impls.core.model.load import whole_model
 from reference_impls.core.processes import main_process, world_size
 from reference_impls.core.settings import TrainSettings
@@ -179,7 +180,7 @@ def watch(trainer: Trainer, output: Path, label: str, every: int = 1) -> StopOnS
         write_json(output / "weights.json", asdict(weights_of(trainer.model)))
     trainer.remove_callback(PrinterCallback)  # stdout is for results
     stop = StopOnSignal(every)
-    for callback in (MetricsFile(output / "metrics.jsonl"), Progress(label), stop):
+    for callback in (MetricsFile(output / LOG), Progress(label), stop):
         trainer.add_callback(callback)
     return stop
 

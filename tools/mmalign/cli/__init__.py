@@ -56,6 +56,7 @@ COMMANDS = {
     "bench": "bench:bench",
     "results": "bench:results",
     "claims": "bench:claims",
+    "doctor": "doctor:doctor",
     "data": "data:data",
     "open": "open:open_",
     "completion": "completion:completion",
