@@ -91,7 +91,7 @@ def examine(folder: Path) -> list[Sign]:
 
 def read_log(path: Path) -> list[Step]:
     """The steps of a log; a line that a killed run left half written is left out."""
-    steps = []
+    steps: list[Step] = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             step = json.loads(line)

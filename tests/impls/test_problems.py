@@ -393,9 +393,12 @@ def quick(monkeypatch, tmp_path):
     from reference_impls.core.worlds.problems import build
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    small = replace(build.SIZE, hidden=16, vision_layers=1, text_layers=1)
-    monkeypatch.setattr(build, "SIZE", small)
-    monkeypatch.setattr(build, "RECIPE", base.Recipe(steps=2, pages=2))
+    size = replace(build.EYES.size, hidden=16, vision_layers=1, text_layers=1)
+    recipe, seen = base.Recipe(steps=2, pages=2), tmp_path / "eyes"
+    monkeypatch.setattr(build, "EYES", replace(build.EYES, size=size, recipe=recipe))
+    monkeypatch.setattr(build, "SEEN", seen)
+    monkeypatch.setattr(build, "SPEAKING", recipe)
+    build.EYES.ship(1, seen)
     monkeypatch.setattr(build, "TRIES", 2)
     return build
 

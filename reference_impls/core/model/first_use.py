@@ -7,6 +7,7 @@ answered with an older base.
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ import torch
 from reference_impls.core import cache, provenance
 from reference_impls.core.model import base
 from reference_impls.core.model.load import load
-from reference_impls.core.train.checkpoints import file_digest
+from reference_impls.core.train.checkpoints import COMPLETE, file_digest
 from reference_impls.core.worlds.protocol import Page
 
 MADE = "made.json"
@@ -70,6 +71,14 @@ class FirstUse:
         return cache.kept_folder(
             f"base-{self.world}-{seed}", parts, code, lambda folder: self._train(seed, folder)
         )
+
+    def ship(self, seed: int, output: Path) -> None:
+        """Put a base into `output`, a folder of the package: what other bases begin with, and what
+        would take too long on first use."""
+        output.mkdir(exist_ok=True)
+        for file in self.get(seed).iterdir():
+            if file.name != COMPLETE:
+                shutil.copy(file, output)
 
     def _train(self, seed: int, output: Path) -> None:
         from rich.console import Console

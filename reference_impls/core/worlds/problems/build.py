@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +20,23 @@ from reference_impls.core.worlds.problems import WORLD, lessons, scene, tasks, t
 
 HELD_OUT_SCENES = 512
 TRIES = 8
-SIZE = base.Size(image=scene.SIZE, patch=scene.PATCH, positions=256)
-RECIPE = base.Recipe(steps=1000)
+SPEAKING = base.Recipe(steps=700)
+COMMAND = "python -m reference_impls.core.worlds.problems.build"
+EYES = FirstUse(
+    world=f"{WORLD.name}-eyes",
+    words=text.WORDS,
+    size=base.Size(image=scene.SIZE, patch=scene.PATCH, positions=256),
+    recipe=base.Recipe(steps=5000),
+    page=lessons.seeing,
+    code=(
+        *(f"worlds/problems/{name}.py" for name in ("scene", "text", "lessons")),
+        *(f"worlds/scenes/{name}.py" for name in ("scene", "picture")),
+        "data/rules.py",
+    ),
+    command=f"{COMMAND} --eyes",
+)
+"""What every base begins with: it sees and computes, and has no habits yet."""
+SEEN = Path(__file__).with_name("eyes")
 
 
 def first_use(level: str) -> FirstUse:
@@ -29,18 +45,13 @@ def first_use(level: str) -> FirstUse:
     Raises ValueError for a level that does not exist.
     """
     kept = WORLD.under({"format": level}).level("format")
-    return FirstUse(
+    return replace(
+        EYES,
         world=f"{WORLD.name}-{level}",
-        words=text.WORDS,
-        size=SIZE,
-        recipe=RECIPE,
-        page=partial(lessons.page, kept=kept),
-        code=(
-            *(f"worlds/problems/{name}.py" for name in ("scene", "text", "lessons")),
-            *(f"worlds/scenes/{name}.py" for name in ("scene", "picture")),
-            "data/rules.py",
-        ),
-        command=f"python -m reference_impls.core.worlds.problems.build --format {level}",
+        recipe=SPEAKING,
+        page=partial(lessons.speaking, kept=kept),
+        command=f"{COMMAND} --format {level}",
+        start=lambda seed: SEEN,
     )
 
 
@@ -81,7 +92,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a base of the problems world.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--format", default="mostly", choices=WORLD.conditions["format"].levels)
+    parser.add_argument("--eyes", action="store_true", help="train what all bases begin with")
     options = parser.parse_args()
+    if options.eyes:
+        EYES.ship(1, SEEN)
+        return
     folder = first_use(options.format).get(options.seed)
     made = json.loads((folder / MADE).read_text(encoding="utf-8"))
     print(json.dumps({"folder": str(folder), "made": made, "test": measured(folder)}, indent=1))

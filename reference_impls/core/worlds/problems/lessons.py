@@ -151,8 +151,18 @@ def bare_sum(rng: random.Random) -> Lesson:
             return Lesson.of(f"{a} {sign} {b} ?", str(result), sees_image=False)
 
 
+def seeing(rng: random.Random, progress: float) -> Page:
+    """A page of what all bases begin with: no habits and no tags."""
+    return page(rng, progress * HABITS_FROM, kept=0.0)
+
+
+def speaking(rng: random.Random, progress: float, kept: float) -> Page:
+    """A page of a base that sees already."""
+    return page(rng, LOOKING_UNTIL + progress * (1 - LOOKING_UNTIL), kept)
+
+
 def page(rng: random.Random, progress: float, kept: float) -> Page:
-    """A picture or a chart with its lessons, at that share of the training."""
+    """A picture or a chart with its lessons, at that share of the whole training."""
     scene = draw_scene(rng)
     looking, habits = progress < LOOKING_UNTIL, progress >= HABITS_FROM
     if rng.random() < (0.15 if looking else 0.3):
