@@ -34,13 +34,15 @@ Simplifications
 4. The lab's base spreads its attention: of 240 answers no share passed the official thresholds, so
    that they take every answer (nine in ten are below .55, .43, .57 for the three layouts). The row
    with half of them is where the selection can be seen; shares tell right answers from wrong ones
-   in a sequence (AUC .74), hardly in a collage (.58), not in an inset (.48)."""
+   in a sequence (AUC .74), hardly in a collage (.58), not in an inset (.48).
+5. The row with pictures shown alone has scenes drawn for it, up to sixteen times as many, until it
+   has half as many pairs as the method has scenes, which is about what the method makes."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL.Image import Image
@@ -60,6 +62,7 @@ from reference_impls.core.settings import BaseConfig, TrainSettings, lab
 from reference_impls.core.worlds.protocol import Item, conversation
 
 VIEWS = ("chosen", "rejected")
+MOST_DRAWS = 16
 PAPER = TrainSettings(
     learning_rate=5e-5,  # official train_dpo_multi.sh#L21
     epochs=3,  # Tables 3 and 4 (official train_dpo_multi.sh#L55: 1)
@@ -96,25 +99,29 @@ class Config(BaseConfig):
 
 
 def misled_pairs(lab: Lab, cfg: Config) -> list[Row]:
-    """Reference answers against the policy's own that looked too little at their picture."""
-    items, rng = lab.items, lab.rng("noise")
-    if not cfg.several_term:
-        items = lab.world.tasks["single"].items([item.scene for item in items], lab.seed)
-    media = [lab.world.show(item.scene) for item in items]
-    seen = [noisy(item, shown.images, rng, cfg) for item, shown in zip(items, media, strict=True)]
-    prompts = [conversation(item.prompt) for item in items]
-    answers = lab.policy.answer(prompts, seen, max_new_tokens=lab.task.max_new_tokens)
-    rows = []
-    for item, shown, answer, look in zip(
-        items, media, answers, looks(lab.policy, prompts, seen, answers, cfg.depth), strict=True
-    ):
-        why = unfit(item.truth, answer, look.perplexity, cfg)
-        if not why and cfg.selection_term and not misled(item, look, cfg):
-            why = "looked at the right picture"
-        lab.tally.count(why or f"taken, {item.scene.layout}")
-        if not why:
-            rows.append(pair_row(item, shown, item.truth, answer))
-    return rows
+    """Reference answers against the policy's own that looked too little at their picture.
+
+    A picture alone is named right so often that its scenes leave a few pairs: more are drawn.
+    """
+    rows, wanted = list[Row](), 0 if cfg.several_term else lab.count // 2
+    for part in (replace(lab, round=number) for number in range(MOST_DRAWS)):
+        task = lab.task if cfg.several_term else lab.world.tasks["single"]
+        items, rng = task.items([item.scene for item in part.items], lab.seed), part.rng("noise")
+        media = [lab.world.show(item.scene) for item in items]
+        seen = [noisy(i, shown.images, rng, cfg) for i, shown in zip(items, media, strict=True)]
+        prompts = [conversation(item.prompt) for item in items]
+        answers = lab.policy.answer(prompts, seen, max_new_tokens=lab.task.max_new_tokens)
+        found = looks(lab.policy, prompts, seen, answers, cfg.depth)
+        for item, shown, answer, look in zip(items, media, answers, found, strict=True):
+            why = unfit(item.truth, answer, look.perplexity, cfg)
+            if not why and cfg.selection_term and not misled(item, look, cfg):
+                why = "looked at the right picture"
+            lab.tally.count(why or f"taken, {item.scene.layout}")
+            if not why:
+                rows.append(pair_row(item, shown, item.truth, answer))
+        if len(rows) >= wanted:
+            break
+    return rows[: wanted or None]
 
 
 def noisy(item: Item[Any], images: Sequence[Image], rng: random.Random, cfg: Config) -> list[Image]:
