@@ -13,6 +13,7 @@ import datetime
 import json
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -698,6 +699,7 @@ def bench(
             result = study.run()
         except (ContractError, JobFailed) as error:
             failures.append(str(error))
+            print(f"no result of {study.script.name}: {error}", file=sys.stderr, flush=True)
             continue
         if folder is not None:
             ledger.add(folder, study.script.name, result)

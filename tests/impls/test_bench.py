@@ -923,6 +923,20 @@ def test_a_failed_job_is_the_studys_error(tiny_study, monkeypatch):
         asked.run()
 
 
+def test_a_study_without_a_result_is_told_at_once_and_the_next_one_goes_on(monkeypatch, capsys):
+    from reference_impls.bench.jobs import JobFailed
+
+    def run(self):
+        if self.script.name == "dpo":
+            raise JobFailed("dpo, base: out of memory")
+        assert "no result of dpo: dpo, base: out of memory" in capsys.readouterr().err
+        return {"method": self.script.name}
+
+    monkeypatch.setattr(study.Study, "run", run)
+    with pytest.raises(JobFailed, match="out of memory"):
+        study.bench(["dpo", "mdpo"], study.Plan(), 1)
+
+
 def test_the_best_point_is_the_highest_and_of_equals_the_gentlest():
     slow, fast = (protocol.Point({"learning_rate": rate}) for rate in (1e-4, 1e-3))
     assert study._best({slow: 0.3, fast: 0.5}) == fast
