@@ -156,6 +156,23 @@ def test_the_true_score_is_of_the_rows_that_somebody_knows(tiny_base, prompts, t
     assert "true_score" not in log[0]
 
 
+def test_a_step_whose_rows_nobody_knows_does_not_repeat_the_last_true_score(
+    tiny_base,
+    prompts,
+    tmp_path,  # noqa: F811
+):
+    """The first batch is judged, the second one is not."""
+    asked = []
+
+    def truth(row, answer):
+        asked.append(row)
+        return 1.0 if len(asked) <= 4 else math.nan
+
+    once = ppo_stage(epochs=1, minibatches=1)
+    _, log = trained(tiny_base, tmp_path, prompts, once, truth=truth, steps=2, batch_size=4)
+    assert [step.get("true_score") for step in log] == [1.0, None]
+
+
 def test_groups_log_the_true_score_beside_the_reward(tiny_base, prompts, tmp_path):  # noqa: F811
     model, processor = load(tiny_base)
     train_groups(

@@ -90,6 +90,32 @@ def test_groups_are_sampled_by_it_with_the_weights_of_each_step(vllm, loaded, pr
     assert len(set(seeds)) == len(seeds)
 
 
+@pytest.mark.parametrize(
+    ("ids", "reason", "finished"),
+    [
+        ([10, 11, 1], "stop", True),  # the encoder's own ending
+        (
+            [10, 11, 13],
+            "stop",
+            True,
+        ),  # an ending of the model's configuration only
+        ([10, 11, 13], "length", False),  # the same tokens, cut for want of room
+    ],
+)
+def test_an_answer_has_ended_where_the_engine_says_so(
+    ids, reason, finished, vllm, loaded, prompts, monkeypatch
+):
+    model, processor = loaded
+    encoder = Encoder(processor)
+    assert 1 in encoder.stop_ids() and 13 not in encoder.stop_ids()
+    engine = vllm_engine.VllmEngine(model.name_or_path, encoder, None, "float32", 0)
+    output = types.SimpleNamespace(token_ids=ids, finish_reason=reason)
+    given = [types.SimpleNamespace(outputs=[output])]
+    monkeypatch.setattr(engine.engine, "generate", lambda *args, **kwargs: given)
+    (answer,) = engine.answer([prompts[0]["prompt"]], [prompts[0]["images"]], 1.0, 3, 0)
+    assert (answer.finished, list(answer.ids)) == (finished, ids)
+
+
 def test_an_adapter_is_handed_over_inside_the_weights_and_taken_out_again(vllm, loaded):
     model, _ = loaded
     settings = dataclasses.replace(stages_for_tests.SETTINGS, lora_rank=2)
