@@ -156,11 +156,7 @@ def test_the_true_score_is_of_the_rows_that_somebody_knows(tiny_base, prompts, t
     assert "true_score" not in log[0]
 
 
-def test_a_step_whose_rows_nobody_knows_does_not_repeat_the_last_true_score(
-    tiny_base,
-    prompts,
-    tmp_path,  # noqa: F811
-):
+def test_a_step_that_nobody_knows_has_no_true_score(tiny_base, prompts, tmp_path):  # noqa: F811
     """The first batch is judged, the second one is not."""
     asked = []
 
