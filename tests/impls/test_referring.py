@@ -300,9 +300,9 @@ def test_a_base_begins_with_the_weights_of_a_base_of_scenes():
     from reference_impls.core.worlds.referring import build
     from reference_impls.core.worlds.scenes import BASES
 
-    folder = build.EYES.start(2)
-    assert folder == BASES / "2" and build.FIRST_USE.start(2) == build.SEEN
-    model, processor = base.build(text.WORDS, build.EYES.size)
+    folder = build.FIRST_USE.start(2)
+    assert folder == BASES / "2"
+    model, processor = base.build(text.WORDS, build.FIRST_USE.size)
     first_use.take_over(model, folder)
     theirs, words = load(str(folder))
     for name, value in theirs.state_dict().items():

@@ -93,7 +93,7 @@ class Problems(protocol.Conditioned):
         return replace(scene, things=tuple(things))
 
     def base(self, seed: int = 0) -> Path:
-        """Trained on first use (three minutes of a busy core), then kept in the user's cache."""
+        """Trained on first use (some two minutes of a core), then kept in the user's cache."""
         from reference_impls.core.worlds.problems.build import first_use
 
         return first_use(self.levels["format"]).get(BASE_SEEDS[seed % len(BASE_SEEDS)])

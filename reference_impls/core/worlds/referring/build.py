@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,12 @@ from reference_impls.core.worlds.scenes import BASES
 
 HELD_OUT_SCENES = 512
 TRIES = 8
-COMMAND = "python -m reference_impls.core.worlds.referring.build"
-EYES = FirstUse(
-    world=f"{WORLD.name}-eyes",
+FIRST_USE = FirstUse(
+    world=WORLD.name,
     words=text.WORDS,
     size=base.Size(image=scene.SIZE, patch=scene.CELL),
-    recipe=base.Recipe(steps=5000),
-    page=lessons.seeing,
+    recipe=base.Recipe(steps=1300),
+    page=lessons.page,
     code=(
         "worlds/referring/scene.py",
         "worlds/referring/text.py",
@@ -38,18 +36,8 @@ EYES = FirstUse(
         "worlds/scenes/scene.py",
         "worlds/scenes/text.py",
     ),
-    command=f"{COMMAND} --eyes",
+    command="python -m reference_impls.core.worlds.referring.build",
     start=lambda seed: BASES / str(seed),
-)
-"""What every base begins with: it finds what an expression means, and has no habits yet."""
-SEEN = Path(__file__).with_name("eyes")
-FIRST_USE = replace(
-    EYES,
-    world=WORLD.name,
-    recipe=base.Recipe(steps=900),
-    page=lessons.speaking,
-    command=COMMAND,
-    start=lambda seed: SEEN,
 )
 
 
@@ -83,11 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a base of the referring world.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="keep the numbers for the page")
-    parser.add_argument("--eyes", action="store_true", help="train what all bases begin with")
     options = parser.parse_args()
-    if options.eyes:
-        EYES.ship(1, SEEN)
-        return
     folder = FIRST_USE.get(options.seed)
     made: dict[str, Any] = json.loads((folder / MADE).read_text(encoding="utf-8"))
     numbers = measured(folder)

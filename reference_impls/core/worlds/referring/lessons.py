@@ -126,18 +126,8 @@ def first_page(rng: random.Random) -> Page:
     return Page((render(scene),), tuple(lessons))
 
 
-def seeing(rng: random.Random, progress: float) -> Page:
-    """A page of what all bases begin with: no habits."""
-    return page(rng, progress * HABITS_FROM)
-
-
-def speaking(rng: random.Random, progress: float) -> Page:
-    """A page of a base that sees already."""
-    return page(rng, LOOKING_UNTIL + progress * (1 - LOOKING_UNTIL))
-
-
 def page(rng: random.Random, progress: float) -> Page:
-    """One picture with all of its lessons at that share of the whole training."""
+    """One picture with all of its lessons at that share of the training."""
     if progress < LOOKING_UNTIL:
         return first_page(rng)
     scene = draw_scene(rng, BASE_SPLIT)
