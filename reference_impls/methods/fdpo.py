@@ -27,7 +27,7 @@ Simplifications
    segments the paper's equation gives answers with many of them more weight.
 5. Four hundred answers make a weak classifier: on others' segments its AUC is .62 (one seed), and
    less after five times the steps, at 1e-3 and 3e-3. It chooses among samples at temperature 1,
-   which hallucinate more than twice as much as the greedy answers that the other rows give.
+   a third of whose claims are labelled wrong; the other rows answer greedily.
 
 Official code: none; hendryx-scale/mhal-detect@6ef75f54:README.md#L1-L8 holds data alone, so that
 `variant="code"` is the paper's. Survey, Table 1 (`variant="survey"`): log sigma(beta r_w) minus
