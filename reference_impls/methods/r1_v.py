@@ -34,6 +34,8 @@ Simplifications:
    in the tags; on answers of one number the two agree (conformance/r1_v.json).
    Blanks around a sampled text are left out before it is judged; there they cost the format.
 3. An update sees 8 questions; in the README's command 16 (8 devices, 1 each, 2 accumulated).
+4. Counting in scenes leaves no row much to gain, supervision included: sampled answers get better
+   in training, greedy ones are no better held out. "Equivalent" says that, and nothing on R1-V.
 """
 
 from __future__ import annotations
