@@ -415,6 +415,29 @@ def test_a_base_is_trained_on_first_use_and_each_level_has_its_own(quick, capfd)
     assert {"sampled", "pass_at_8", "always"} <= set(numbers["count"])
 
 
+def test_what_bases_begin_with_ships_and_fits_them():
+    """It has every weight of a base under the same words, and leaves tags and habits to them."""
+    from reference_impls.core.model import base
+    from reference_impls.core.model.first_use import take_over
+    from reference_impls.core.model.load import load
+    from reference_impls.core.model.policy import Policy
+    from reference_impls.core.worlds.problems import build
+
+    assert build.first_use("half").start(3) == build.SEEN
+    model, processor = base.build(text.WORDS, build.EYES.size)
+    take_over(model, build.SEEN)
+    eyes, own = load(str(build.SEEN))
+    assert own.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    for name, value in eyes.state_dict().items():
+        assert model.state_dict()[name].equal(value), name
+    drawn = WORLD.draw("validation", 64)
+    pictures = [list(WORLD.show(scene).images) for scene in drawn]
+    asked = [protocol.conversation(protocol.ask("what is there ?")) for _ in drawn]
+    said = Policy(eyes, own).answer(asked, pictures, max_new_tokens=40)
+    right = [answer == text.seen(scene) for answer, scene in zip(said, drawn, strict=True)]
+    assert sum(right) >= 0.6 * len(right)
+
+
 def test_the_page_has_the_numbers_of_the_bases():
     page = report.PAGE.read_text(encoding="utf-8")
     assert report.filled(page) == page, "python -m reference_impls.core.worlds.problems.report"
