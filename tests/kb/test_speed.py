@@ -112,10 +112,15 @@ def test_compiling_is_linear(tree):
 
 
 def test_compiling_takes_linear_time(tree):
-    """What happens inside one call of a C function is not counted above."""
+    """What happens inside one call of a C function is not counted above. On a busy machine the
+    larger one is slowed down more: 4 times the records are linear, and 16 times the work is not."""
     generate(tree.root, 100)
-    records = read(tree.root)
-    small = best(lambda: views.compiled(records.knowledge_base()), 5)
+    few = read(tree.root)
     generate(tree.root, 300, start=100)
-    records = read(tree.root)
-    assert best(lambda: views.compiled(records.knowledge_base())) / small < 8
+    many = read(tree.root)
+    seconds: dict[int, list[float]] = {100: [], 400: []}
+    for _ in range(5):
+        for number, records in ((100, few), (400, many)):
+            once = best(lambda records=records: views.compiled(records.knowledge_base()), 1)
+            seconds[number].append(once)
+    assert min(seconds[400]) / min(seconds[100]) < 10
