@@ -112,5 +112,5 @@ def test_the_lab_is_reached_through_its_commands_alone():
         and (node.module or "").partition(".")[0] == "reference_impls"
     }
     assert doors == {
-        f"mmalign.cli.{name}" for name in ("run", "worlds", "bench", "evaluate", "data")
+        f"mmalign.cli.{name}" for name in ("run", "worlds", "bench", "doctor", "evaluate", "data")
     }
