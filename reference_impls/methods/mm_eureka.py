@@ -41,8 +41,8 @@ Simplifications
 4. The code's online filter has bounds that are kept, 0 and 1 by default (experience_maker.py#L438),
    and so leaves nothing out unless they are set; here it leaves out what is all right or all wrong.
 5. Counting in scenes leaves no row much to gain, supervision included: sampled answers get better
-   in training, greedy ones are no better held out. "Equivalent" says that, and nothing on the
-   paper.
+   in training, greedy ones on held-out questions do not. "Equivalent" says that of the lab, and
+   nothing of the paper.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ Simplifications:
    Blanks around a sampled text are left out before it is judged; there they cost the format.
 3. An update sees 8 questions; in the README's command 16 (8 devices, 1 each, 2 accumulated).
 4. Counting in scenes leaves no row much to gain, supervision included: sampled answers get better
-   in training, greedy ones are no better held out. "Equivalent" says that, and nothing on R1-V.
+   in training, greedy ones on held-out questions do not. "Equivalent" says that of the lab, and
+   nothing of R1-V.
 """
 
 from __future__ import annotations
