@@ -369,9 +369,9 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
     if main_process():
         write_json(output / RESULT, result)
         write_text(output / TABLE, table(result) + "\n")
+        click.echo(json.dumps(result) if as_json else table(result))
         for sign in examine(output):
             click.echo(f"{sign.where}: {sign.id}: {sign.says}", err=True)
-        click.echo(json.dumps(result) if as_json else table(result))
         click.echo(f"{preset} preset, {result['seconds']} s; files in {output}", err=True)
     return 0
 

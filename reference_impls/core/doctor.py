@@ -11,11 +11,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, variance
+from statistics import fmean, median, variance
 from typing import Any
 
 LOG, RESULT = "metrics.jsonl", "result.json"
-ENOUGH = 10
+ENOUGH = 20
 """Steps below which the beginning and the end of a log are not compared."""
 PART = 5  # the beginning and the end are a fifth of the steps each
 ZERO_GRADIENT = 1e-8
@@ -26,9 +26,10 @@ COLLAPSED, SCATTERED = 0.1, 3.0  # of the entropy at first
 CLIPPED = 0.4  # share of the tokens
 LONGER = 1.5  # or shorter by as much: of the length at first
 LESS_LIKELY = 1.0  # nats, of a whole preferred answer; the bench's smallest effect of interest
-UNUSED = 0.1  # of the base's sensitivity to the image, and nats
+UNUSED = 0.1  # of the base's sensitivity to the image, where that is more than 0.1 nats
 UNREADABLE = 0.05  # more of the answers than of the base's cannot be read
-UNCHANGED = 0.01
+UNCHANGED = 0.01  # and of the base's value
+ERRORS, SMALLEST = 3.0, 1e-3  # a rise or fall: standard errors, and by how much at least
 
 ADVICE = {
     "not-finite": "--dtype and --learning-rate; the rows of that step",
@@ -48,7 +49,7 @@ ADVICE = {
 }
 """Sign -> what to look at first."""
 
-Step = Mapping[str, Any]
+Step = Mapping[str, float]
 Row = Mapping[str, float]
 
 
@@ -74,40 +75,77 @@ class Sign:
 def examine(folder: Path) -> list[Sign]:
     """What is seen in the folder of a run, whether it has come to its end or not.
 
-    Raises NoRun for a folder without a run, and where a result cannot be read.
+    Raises NoRun for a folder without a step or a result, and where nothing but a result that
+    cannot be read is to be told.
     """
-    logs = sorted(folder.glob(f"**/{LOG}"))
-    result = folder / RESULT
-    if not logs and not result.is_file():
-        raise NoRun(f"'{folder}' holds neither a {LOG} nor a {RESULT}: it is not a run's folder")
-    found = []
-    for log in logs:
-        where = log.parent.relative_to(folder).as_posix()
-        found += [Sign(name, where, says) for name, says in of_steps(read_log(log))]
-    if result.is_file():
-        found += [Sign(name, "result", says) for name, says in of_rows(*_rows(result))]
+    logs = [path for path in sorted(folder.glob(f"**/{LOG}")) if path.is_file()]
+    results = [path for path in sorted(folder.glob(f"**/{RESULT}")) if path.is_file()]
+    read = {log: read_log(log) for log in logs}
+    if not results and not any(read.values()):
+        what = (
+            "has no step yet that can be read" if logs else f"holds neither a {LOG} nor a {RESULT}"
+        )
+        raise NoRun(f"'{folder}' {what}: there is no run to look at")
+    found = [
+        Sign(name, log.parent.relative_to(folder).as_posix(), says)
+        for log, steps in read.items()
+        for name, says in of_steps(steps)
+    ]
+    for result in results:
+        where = (result.parent.relative_to(folder) / "result").as_posix()
+        try:
+            found += [Sign(name, where, says) for name, says in of_rows(*_rows(result))]
+        except NoRun:
+            if not found:
+                raise
     return found
 
 
+def number(value: Any) -> float | None:
+    """A number as a float; None for anything else, and for what a float does not hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
 def read_log(path: Path) -> list[Step]:
-    """The steps of a log; a line that a killed run left half written is left out."""
-    steps: list[Step] = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    """The numbers of a log in the order of their steps. A line that a killed run left half written
+    is left out, and of a step that was done again the first try."""
+    steps: dict[float, Step] = {}
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").split("\n"):
         try:
-            step = json.loads(line)
-        except ValueError:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
             continue
-        if isinstance(step, dict) and isinstance(step.get("step"), int):
-            steps.append(step)
-    return steps
+        if isinstance(found, dict):
+            step = {name: each for name, value in found.items()
+                    if (each := number(value)) is not None}  # fmt: skip
+            if math.isfinite(step.get("step", math.nan)):
+                steps[step["step"]] = step
+    return [steps[at] for at in sorted(steps)]
 
 
 def _rows(path: Path) -> tuple[str, Mapping[str, Row]]:
+    """The method of a result, and the finite numbers of its rows."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return str(found["method"]), {name: dict(row) for name, row in found["rows"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        method, rows = found["method"], found["rows"]
+        kept = {
+            name: {
+                metric: each
+                for metric, value in row.items()
+                if (each := number(value)) is not None and math.isfinite(each)
+            }
+            for name, row in rows.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise NoRun(f"'{path}' is not the result of a run") from None
+    if method not in kept or "base" not in kept:
+        raise NoRun(f"'{path}' has no rows of the base and of {method!r} to compare")
+    return method, kept
 
 
 # --- a log ---------------------------------------------------------------------------------------
@@ -128,36 +166,40 @@ def of_steps(steps: Sequence[Step]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Change:
-    """Means of a metric over the first and the last fifth of the steps that have it, and how far
-    the second is from the first in standard errors of their difference."""
+    """Means of a metric over the first and the last fifth of the steps that have it, how far the
+    second is from the first in standard errors of their difference, and the median of the last."""
 
     first: float
     last: float
     errors: float
+    typical: float
 
     @classmethod
     def of(cls, steps: Sequence[Step], name: str) -> Change | None:
         """None where too few steps have the metric as a finite number."""
-        values = [float(s[name]) for s in steps if isinstance(s.get(name), int | float)]
-        values = [value for value in values if math.isfinite(value)]
+        values = [step[name] for step in steps if math.isfinite(step.get(name, math.nan))]
         if len(values) < ENOUGH:
             return None
-        size = max(2, len(values) // PART)
+        size = len(values) // PART
         parts = values[:size], values[-size:]
-        first, last = map(fmean, parts)
-        error = math.sqrt(sum(variance(part) / size for part in parts))
+        try:
+            first, last = map(fmean, parts)
+            error = math.sqrt(sum(variance(part) / size for part in parts))
+        except OverflowError:
+            return None
         apart = last - first
-        return cls(first, last, apart / error if error else math.copysign(math.inf, apart))
+        errors = apart / error if error else math.copysign(math.inf, apart)
+        return cls(first, last, errors, median(parts[1]))
 
     @property
     def rises(self) -> bool:
         """By more than chance would have it."""
-        return self.last > self.first and self.errors > 2
+        return self.last > self.first + SMALLEST and self.errors > ERRORS
 
     @property
     def falls(self) -> bool:
         """By more than chance would have it."""
-        return self.last < self.first and self.errors < -2
+        return self.last < self.first - SMALLEST and self.errors < -ERRORS
 
     def __str__(self) -> str:
         return f"from {self.first:.3g} to {self.last:.3g}"
@@ -165,16 +207,16 @@ class Change:
 
 def _broken(steps: Sequence[Step]) -> list[tuple[str, str]]:
     found = []
-    for name in ("loss", "grad_norm"):
-        bad = [s["step"] for s in steps if name in s and not math.isfinite(float(s[name]))]
+    for name in ("loss", "grad_norm", "reward", "kl"):
+        bad = [step["step"] for step in steps if not math.isfinite(step.get(name, 0.0))]
         if bad:
             found.append(
                 ("not-finite", f"{name} is not a finite number at {len(bad)} of {len(steps)} "
-                 f"steps, first at step {bad[0]}")
+                 f"steps, first at step {bad[0]:.0f}")
             )  # fmt: skip
-    norms = [float(s["grad_norm"]) for s in steps if "grad_norm" in s]
+    norms = [abs(step["grad_norm"]) for step in steps if "grad_norm" in step]
     dead = sum(norm <= ZERO_GRADIENT for norm in norms)
-    if norms and dead >= len(norms) / 2:
+    if len(norms) >= ENOUGH and dead >= len(norms) / 2:
         found.append(("dead-gradients", f"the gradient is zero at {dead} of {len(norms)} steps"))
     return found
 
@@ -182,7 +224,7 @@ def _broken(steps: Sequence[Step]) -> list[tuple[str, str]]:
 def _of_pairs(grown: Mapping[str, Change]) -> list[tuple[str, str]]:
     found = []
     loss, chosen = grown.get("loss"), grown.get("chosen_reward")
-    if chosen and loss and 0 <= loss.last <= ZERO_LOSS * loss.first:
+    if chosen and loss and loss.falls and 0 <= loss.last <= ZERO_LOSS * loss.first:
         found.append(("loss-at-zero", f"the loss fell {loss}: the pairs have little left to teach"))
     if chosen and chosen.falls and chosen.last < 0:
         found.append(
@@ -194,17 +236,17 @@ def _of_pairs(grown: Mapping[str, Change]) -> list[tuple[str, str]]:
 
 def _of_policy(grown: Mapping[str, Change]) -> list[tuple[str, str]]:
     found = []
-    if (kl := grown.get("kl")) and kl.last > FAR:
+    if (kl := grown.get("kl")) and kl.typical > FAR:
         found.append(
             ("far-from-reference", f"KL from the reference went {kl} nats per token")
         )  # fmt: skip
-    if entropy := grown.get("entropy"):
-        if entropy.last < COLLAPSED * entropy.first:
+    if (entropy := grown.get("entropy")) and entropy.first > 0:
+        if entropy.falls and entropy.last < COLLAPSED * entropy.first:
             found.append(("entropy-collapses", f"entropy fell {entropy} nats per token"))
         elif entropy.rises and entropy.last > SCATTERED * entropy.first:
             found.append(("entropy-grows", f"entropy rose {entropy} nats per token"))
-    if (clipped := grown.get("clip_fraction")) and clipped.last > CLIPPED:
-        found.append(("clipped", f"of the tokens {clipped.last:.0%} are clipped at the end"))
+    if (clipped := grown.get("clip_fraction")) and clipped.typical > CLIPPED:
+        found.append(("clipped", f"of the tokens {clipped.typical:.0%} are clipped at the end"))
     if (length := grown.get("answer_tokens")) and drifts(length.first, length.last):
         found.append(("length-drifts", f"sampled answers went {length} tokens"))
     return found
@@ -251,7 +293,7 @@ def of_rows(method: str, rows: Mapping[str, Row]) -> list[tuple[str, str]]:
             )  # fmt: skip
     if "image_sensitivity" in both:
         before, after = both["image_sensitivity"]
-        if after < max(UNUSED, UNUSED * before):
+        if before > UNUSED and after < UNUSED * before:
             found.append(
                 ("image-unused", f"another image takes {after:.3g} nats from an answer, of the "
                  f"base's {before:.3g}: the image makes hardly a difference")
@@ -261,9 +303,8 @@ def of_rows(method: str, rows: Mapping[str, Row]) -> list[tuple[str, str]]:
         if after < before - UNREADABLE:
             read = f"{after:.0%}, of the base's {before:.0%}"
             found.append(("unreadable", f"share of answers that can be read: {read}"))
-    shares = [pair for pair in both.values() if all(0 <= value <= 1 for value in pair)]
-    if shares and max(abs(after - before) for before, after in shares) < UNCHANGED:
+    if both and all(abs(y - x) < UNCHANGED * max(1, abs(x)) for x, y in both.values()):
         found.append(
-            ("unchanged", f"no share that is measured differs from the base's by {UNCHANGED}")
+            ("unchanged", f"nothing that is measured differs from the base's by {UNCHANGED}")
         )  # fmt: skip
     return found

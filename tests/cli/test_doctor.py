@@ -11,7 +11,7 @@ import pytest
 def run(tmp_path):
     folder = tmp_path / "run"
     (folder / "train").mkdir(parents=True)
-    steps = [{"step": n + 1, "loss": 0.5, "grad_norm": 1.0, "kl": 3.0} for n in range(20)]
+    steps = [{"step": n + 1, "loss": 0.5, "grad_norm": 1.0, "kl": 3.0} for n in range(25)]
     log = folder / "train" / "metrics.jsonl"
     log.write_text("".join(json.dumps(step) + "\n" for step in steps))
     return folder
@@ -46,9 +46,10 @@ def test_what_is_not_a_run(mm, tmp_path, run):
     empty = tmp_path / "empty"
     empty.mkdir()
     result = mm("doctor", str(empty))
-    assert result.exit_code == 1 and "it is not a run's folder" in result.stderr
+    assert result.exit_code == 1 and "there is no run to look at" in result.stderr
     assert mm("doctor", "").exit_code == 2
     (run / "result.json").write_text("[]")
+    (run / "train" / "metrics.jsonl").write_text("")
     result = mm("doctor", str(run))
     assert result.exit_code == 1 and "is not the result of a run" in result.stderr
     assert "Traceback" not in result.stderr

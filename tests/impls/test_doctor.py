@@ -76,7 +76,7 @@ def test_metrics_of_some_steps_and_logs_of_few():
     for step in steps[::2]:
         del step["kl"]
     assert [name for name, _ in doctor.of_steps(steps)] == ["far-from-reference"]
-    assert doctor.of_steps(steps[:9]) == []
+    assert doctor.of_steps(steps[:19]) == []
     assert [name for name, _ in doctor.of_steps([{"step": 1, "loss": math.inf}])] == ["not-finite"]
     assert doctor.of_steps([]) == []
 
@@ -92,7 +92,7 @@ BASE = {"length": 20.0, "chosen_logp": -9.0, "image_sensitivity": 5.0, "parse": 
         ("chosen-falls", {"chosen_logp": -10.5, "recall": 0.9}),
         ("image-unused", {"image_sensitivity": 0.4, "recall": 0.9}),
         ("unreadable", {"parse": 0.9}),
-        ("unchanged", {"recall": 0.805, "chosen_logp": -8.0}),
+        ("unchanged", {"recall": 0.805, "chosen_logp": -9.05}),
     ],
 )
 def test_a_sign_for_each_kind_of_result(sign, changed):
@@ -119,8 +119,58 @@ def test_the_folder_of_a_run(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(result))
     assert [sign.where for sign in examine(tmp_path)] == ["baselines/sft/train", "result"]
     (tmp_path / "result.json").write_text("{")
+    assert [sign.where for sign in examine(tmp_path)] == ["baselines/sft/train"]
+    (stage / "metrics.jsonl").write_text("")
     with pytest.raises(NoRun, match="is not the result of a run"):
         examine(tmp_path)
+    (tmp_path / "result.json").unlink()
+    with pytest.raises(NoRun, match="no step yet"):
+        examine(tmp_path)
+
+
+def test_what_is_not_a_number_is_left_out_and_steps_are_put_in_order(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    odd = [None, "abc", [1], True, 10**400, {"mean": 1}]
+    lines = [
+        {"step": 1 + n, "loss": odd[n % 6], "kl": 1e308, "note": "a\u2028b"} for n in range(30)
+    ]
+    lines += [{"step": 2, "loss": 0.5}, {"step": "x", "loss": math.nan}, [1], 3]
+    text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in reversed(lines))
+    path.write_text("\ufeff" + text + "[" * 100_000)
+    steps = doctor.read_log(path)
+    assert [step["step"] for step in steps] == list(range(1, 31))
+    assert not any("loss" in step or "note" in step for step in steps[2:])
+    assert doctor.of_steps(steps) == []  # no mean of such numbers can be had
+    for value in odd:
+        rows = {"base": BASE, "dpo": BASE | {"length": value, "recall": 0.9}}
+        (tmp_path / "result.json").write_text(json.dumps({"method": "dpo", "rows": rows}))
+        assert examine(tmp_path) == []
+    (tmp_path / "result.json").write_text(json.dumps({"method": "xpo", "rows": rows}))
+    with pytest.raises(NoRun, match="no rows of the base and of 'xpo'"):
+        examine(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"chosen_reward": lambda done: -1e-12 * done},
+        {"entropy": lambda done: -1.0},
+        {"entropy": lambda done: 1e-9 * done},
+        {"loss": lambda done: 0.0, "chosen_reward": lambda done: 1.0},
+        {"kl": lambda done: 40.0 if done == 1 else 0.01},
+    ],
+)
+def test_what_is_hardly_there_is_not_a_sign(harmless):
+    assert doctor.of_steps(log(**harmless)) == []
+
+
+def test_runs_below_a_folder_are_read_too(tmp_path):
+    for name, length in (("a", 20.0), ("b", 60.0)):
+        (tmp_path / name).mkdir()
+        rows = {"base": BASE, "dpo": BASE | {"length": length, "recall": 0.9}}
+        result = json.dumps({"method": "dpo", "rows": rows})
+        (tmp_path / name / "result.json").write_text(result)
+    assert [(s.id, s.where) for s in examine(tmp_path)] == [("length-drifts", "b/result")]
 
 
 def test_every_sign_is_in_the_guide_and_is_seen_in_a_test():
