@@ -22,7 +22,7 @@ import click
 
 from reference_impls.core.annotating import annotated, annotator_options, questions
 from reference_impls.core.annotating import check as check_annotator
-from reference_impls.core.doctor import RESULT, examine
+from reference_impls.core.doctor import RESULT, NoRun, examine
 from reference_impls.core.method import (
     METHODS,
     ContractError,
@@ -370,8 +370,11 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
         write_json(output / RESULT, result)
         write_text(output / TABLE, table(result) + "\n")
         click.echo(json.dumps(result) if as_json else table(result))
-        for sign in examine(output):
-            click.echo(f"{sign.where}: {sign.id}: {sign.says}", err=True)
+        try:  # the run is done, whatever else lies in its folder
+            for sign in examine(output):
+                click.echo(f"{sign.where}: {sign.id}: {sign.says}", err=True)
+        except (NoRun, OSError) as error:
+            click.echo(f"signs of the run could not be read: {error}", err=True)
         click.echo(f"{preset} preset, {result['seconds']} s; files in {output}", err=True)
     return 0
 

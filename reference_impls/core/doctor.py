@@ -54,7 +54,7 @@ Row = Mapping[str, float]
 
 
 class NoRun(ValueError):
-    """A folder holds neither a log nor a result."""
+    """A folder holds neither a log nor a result that can be read."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Sign:
 def examine(folder: Path) -> list[Sign]:
     """What is seen in the folder of a run, whether it has come to its end or not.
 
-    Raises NoRun for a folder without a step or a result, and where nothing but a result that
-    cannot be read is to be told.
+    Raises NoRun for a folder without a step or a result, and where no sign is seen and the result
+    of the folder itself cannot be read.
     """
     logs = [path for path in sorted(folder.glob(f"**/{LOG}")) if path.is_file()]
     results = [path for path in sorted(folder.glob(f"**/{RESULT}")) if path.is_file()]
@@ -95,8 +95,8 @@ def examine(folder: Path) -> list[Sign]:
         where = (result.parent.relative_to(folder) / "result").as_posix()
         try:
             found += [Sign(name, where, says) for name, says in of_rows(*_rows(result))]
-        except NoRun:
-            if not found:
+        except NoRun:  # below may lie what is somebody else's
+            if result.parent == folder and not found:
                 raise
     return found
 
@@ -113,7 +113,7 @@ def number(value: Any) -> float | None:
 
 def read_log(path: Path) -> list[Step]:
     """The numbers of a log in the order of their steps. A line that a killed run left half written
-    is left out, and of a step that was done again the first try."""
+    is left out; a step that was done again counts as it was done last."""
     steps: dict[float, Step] = {}
     for line in path.read_text(encoding="utf-8-sig", errors="replace").split("\n"):
         try:

@@ -171,6 +171,8 @@ def test_runs_below_a_folder_are_read_too(tmp_path):
         result = json.dumps({"method": "dpo", "rows": rows})
         (tmp_path / name / "result.json").write_text(result)
     assert [(s.id, s.where) for s in examine(tmp_path)] == [("length-drifts", "b/result")]
+    (tmp_path / "b" / "result.json").write_text('{"another": "program\'s"}')
+    assert examine(tmp_path) == []
 
 
 def test_every_sign_is_in_the_guide_and_is_seen_in_a_test():

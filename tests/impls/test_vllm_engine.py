@@ -94,11 +94,7 @@ def test_groups_are_sampled_by_it_with_the_weights_of_each_step(vllm, loaded, pr
     ("ids", "reason", "finished"),
     [
         ([10, 11, 1], "stop", True),  # the encoder's own ending
-        (
-            [10, 11, 13],
-            "stop",
-            True,
-        ),  # an ending of the model's configuration only
+        ([10, 11, 13], "stop", True),  # one that the model's configuration alone has
         ([10, 11, 13], "length", False),  # the same tokens, cut for want of room
     ],
 )
