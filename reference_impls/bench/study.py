@@ -63,13 +63,23 @@ class Plan:
     held_out: int = protocol.HELD_OUT
     tuning_held_out: int = 512
     blocks: int = protocol.BLOCKS
+    rates: tuple[float, ...] = protocol.RATES
     grid: bool = True
     ablations: bool = True
 
     @property
     def whole(self) -> bool:
         """Is it the protocol as it was fixed?"""
-        return self == Plan()
+        return self in (Plan(), SAMPLING)
+
+    def of(self, script: Script) -> Plan:
+        """The plan for a method: under the protocol, a smaller one for who samples answers."""
+        samples = isinstance(script.method.last, SamplingStage)
+        return SAMPLING if samples and self == Plan() else self
+
+
+SAMPLING = Plan(tuning=protocol.TUNING_SEEDS[:1], further=(), rates=protocol.SAMPLING_RATES)
+"""The protocol for methods that learn from their own answers."""
 
 
 MAKING = ("judges.py", "lab.py", "method.py", "settings.py", "stages.py", "supervision.py")
@@ -316,9 +326,9 @@ class Study:
         """The points that a row is tuned over."""
         script, beta = self._script_of(row), self.paper_beta(row)
         if isinstance(script.method.last, SamplingStage) or not self._has_objective(row):
-            return protocol.grid(None, trains_on_answers=False)
+            return protocol.grid(None, False, self.plan.rates)
         views = getattr(script.method.last, "views_of", lambda cfg: ())(script.method.config())
-        return protocol.grid(beta, trains_on_answers=len(views) == 1 and beta is None)
+        return protocol.grid(beta, len(views) == 1 and beta is None, self.plan.rates)
 
     def tuned(self) -> dict[str, dict[str, Any]]:
         """Row -> its best point on the validation split, and how all points did."""
@@ -330,7 +340,7 @@ class Study:
                 raise JobFailed(f"{self.script.name}, {row}: no point of the grid has a score")
         further = self._scores(
             {
-                row: protocol.beyond(_best(scores), self.paper_beta(row))
+                row: protocol.beyond(_best(scores), self.paper_beta(row), self.plan.rates)
                 for row, scores in found.items()
             }
         )
@@ -677,6 +687,11 @@ def _contrast(expectation: Expectation, rows: Rows) -> NDArray[np.float64]:
     return of(expectation.of) - of(expectation.against)
 
 
+def _study(name: str, plan: Plan, cores: int) -> Study:
+    script = load_script(name)
+    return Study(script, plan.of(script), cores)
+
+
 def bench(
     names: Iterable[str], plan: Plan, cores: int, folder: Path | None = None
 ) -> list[dict[str, Any]]:
@@ -686,7 +701,7 @@ def bench(
     Raises JobFailed, at the end, with all that failed; before anything is done, ContractError for a
     script and NotAResult for a file of the folder.
     """
-    studies = [Study(load_script(name), plan, cores) for name in names]
+    studies = [_study(name, plan, cores) for name in names]
     if folder is not None:
         ledger.settle(folder)  # what is not a result is told now, not after the night
     found, failures = [], []

@@ -634,6 +634,13 @@ class Method:
         """The stage whose model is the method's."""
         return self.stages[-1]
 
+    @property
+    def adjusted(self) -> tuple[Stage, ...]:
+        """The stages whose settings options and grids change: the last one, and where that selects
+        among answers, the last one that trains what it selects by."""
+        trains = [stage for stage in self.stages if not isinstance(stage, SelectStage)]
+        return (*trains[-1:], self.last) if isinstance(self.last, SelectStage) else (self.last,)
+
     def fed(self, config: Config) -> tuple[Stage, ...]:
         """The stages whose data steps a dataset stands in for: the last one, and those that take
         place before it and can learn from rows that are read as the last one wants them."""

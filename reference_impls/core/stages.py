@@ -59,7 +59,8 @@ EVERYWHERE = (
     "gradient_checkpointing", "max_pixels", "min_pixels", "stored_reference", "shared_prefix",
     "per_device_batch_size", "generate_with", "seed", *BESIDE_A_RUN,
 )  # fmt: skip
-"""Settings that hold in every stage of a run; all others change the last stage only."""
+"""Settings that hold in every stage of a run; all others change the stages that are adjusted (see
+`Method.adjusted`)."""
 SHRUNK = ("pairs", "steps", "batch_size")
 """Settings of the last stage that earlier ones do not exceed: a run made small is small."""
 
@@ -103,10 +104,10 @@ class Run:
         rounds are compared with one run at an equal budget. A stage that takes place once has all.
         """
         preset = stage.lab if self.preset == "lab" else stage.paper
-        last = stage is self.script.method.last
-        names = [name for name in self.changes if last or name in EVERYWHERE]
+        adjusted = stage in self.script.method.adjusted
+        names = [name for name in self.changes if adjusted or name in EVERYWHERE]
         whole = changed(preset, {"seed": self.seed, **{n: self.changes[n] for n in names}})
-        if not last:
+        if not adjusted:
             smaller = {n: self.changes[n] for n in SHRUNK if self.changes.get(n) is not None}
             smaller = {n: v for n, v in smaller.items() if v < (getattr(whole, n) or math.inf)}
             whole = replace(whole, **smaller)

@@ -199,7 +199,7 @@ METHOD = Method(
         GroupStage(
             data=questions, rewards=REWARDS, combine=weighted, advantages=advantages, loss=loss,
             read=read_record,
-            lab=lab(5e-4, steps=80, batch_size=8, pairs=640, group_size=5), paper=PAPER,
+            lab=lab(5e-4, steps=40, batch_size=8, pairs=320, group_size=5), paper=PAPER,
         ),
     ),
     world="problems",

@@ -73,7 +73,7 @@ METHOD = Method(
     stages=(
         GroupStage(
             data=questions, rewards={"number": reward_number}, advantages=advantages, loss=loss,
-            lab=lab(5e-4, steps=80, batch_size=8, pairs=640, group_size=8), paper=PAPER,
+            lab=lab(5e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
         ),
     ),
     task="count",

@@ -180,13 +180,13 @@ IN_GROUPS = GroupStage(
     name="pictures-in-groups", data=questions, rewards=rewards, combine=weighted,
     advantages=advantages, loss=loss, read=read_record,
     when=lambda cfg: cfg.variant == "code" and cfg.pictures_term,
-    lab=lab(5e-4, steps=60, batch_size=8, pairs=480, group_size=8), paper=PAPER,
+    lab=lab(5e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
 )  # fmt: skip
 PICTURES = PpoStage(
     name="pictures", data=questions, rewards=rewards, combine=weighted, gae=gae, loss=loss,
     kl=lambda cfg: ppo.KlControl(cfg.beta), critic="separate", read=read_record,
     when=lambda cfg: cfg.variant == "paper" and cfg.pictures_term,
-    lab=lab(5e-4, steps=60, batch_size=64, pairs=640), paper=PAPER,
+    lab=lab(5e-4, steps=40, batch_size=64, pairs=320), paper=PAPER,
 )  # fmt: skip
 WORDS = "text-arithmetic"
 

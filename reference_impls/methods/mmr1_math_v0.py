@@ -146,11 +146,11 @@ METHOD = Method(
     record="mmr1-math-v0",
     config=Config,
     stages=(
-        instead_of_rewards(balanced, reward_accuracy, 640, PAPER),
+        instead_of_rewards(balanced, reward_accuracy, 320, PAPER),
         GroupStage(
             data=balanced, rewards=REWARDS, advantages=advantages, loss=loss, read=read_record,
             when=by_rewards,
-            lab=lab(5e-4, steps=80, batch_size=8, pairs=640, group_size=8), paper=PAPER,
+            lab=lab(5e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
         ),
     ),
     world="problems",

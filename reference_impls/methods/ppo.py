@@ -119,17 +119,18 @@ METHOD = Method(
             data=questions, rewards={"number": reward_number}, gae=gae, normalise=normalised,
             loss=loss, kl=lambda cfg: ppo.KlControl(cfg.beta), critic="separate",
             epochs=2, minibatches=2,
-            lab=lab(5e-4, steps=320, batch_size=64, pairs=640), paper=PAPER,
+            lab=lab(5e-4, steps=160, batch_size=64, pairs=320), paper=PAPER,
         ),
     ),
-    task="count",
+    world="problems",
+    task="diagram",
     baselines=("sft", "grpo"),
     ablations={
         "no clip": {"epsilon": 1e6}, "no KL": {"beta": 0.0}, "Monte Carlo": {"lam": 1.0},
     },
     expectations=(
         Expectation(
-            id="raises-accuracy", text="PPO counts better than the base.", metric="accuracy",
+            id="raises-accuracy", text="PPO reads charts better than the base.", metric="accuracy",
             direction="higher", of="ppo", against="base", primary=True, claim="raises-the-reward",
         ),
     ),

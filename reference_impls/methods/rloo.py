@@ -86,7 +86,7 @@ METHOD = Method(
         GroupStage(
             data=questions, rewards={"number": reward_number}, advantages=advantages, loss=loss,
             kl_in_reward=shaped,
-            lab=lab(5e-4, steps=80, batch_size=8, pairs=640, group_size=8), paper=PAPER,
+            lab=lab(5e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
         ),
     ),
     task="count",

@@ -187,11 +187,11 @@ METHOD = Method(
     record="visualthinker-r1-zero",
     config=Config,
     stages=(
-        instead_of_rewards(questions, reward_accuracy, 640, PAPER_SFT),
+        instead_of_rewards(questions, reward_accuracy, 320, PAPER_SFT),
         GroupStage(
             data=questions, rewards=rewards, combine=weighted, advantages=advantages, loss=loss,
             read=read_record, when=by_rewards,
-            lab=lab(5e-4, steps=80, batch_size=8, pairs=640, group_size=8), paper=PAPER,
+            lab=lab(5e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
         ),
     ),
     world="problems",

@@ -250,9 +250,9 @@ def loss(
 
 METHOD = Method(
     record="vlm-r1", config=Config, world="referring", task="refer", baselines=("sft", "grpo"),
-    stages=(instead_of_rewards(expressions, reward_hit, 640, PAPER), GroupStage(
+    stages=(instead_of_rewards(expressions, reward_hit, 320, PAPER), GroupStage(
         data=expressions, rewards=rewards, advantages=advantages, loss=loss, read=read_record,
-        lab=lab(1.5e-4, steps=160, batch_size=8, pairs=640, group_size=8, temperature=0.9),
+        lab=lab(1.5e-4, steps=80, batch_size=8, pairs=320, group_size=8, temperature=0.9),
         paper=PAPER, when=by_rewards,
     )),
     ablations={**ROWS, "reward not graded": {"graded_term": False}, "no KL": {"beta": 0.0},
