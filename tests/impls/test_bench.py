@@ -245,6 +245,24 @@ def test_every_row_is_tuned_on_one_grid():
     answers = protocol.grid(None, trains_on_answers=True)
     assert {point.settings["steps"] for point in answers} == {30, 60} and len(answers) == 8
     assert len(protocol.grid(None, trains_on_answers=False)) == 4
+    fewer = protocol.grid(None, False, protocol.SAMPLING_RATES)
+    assert {point.settings["learning_rate"] for point in fewer} == rates - {3e-5}
+
+
+def test_who_samples_has_a_protocol_of_its_own():
+    pairs, sampled = (study._study(name, study.Plan(), 1) for name in ("dpo", "easyr1"))
+    assert pairs.plan == study.Plan() and sampled.plan == study.SAMPLING
+    assert pairs.plan.whole and sampled.plan.whole
+    assert len(sampled.plan.reporting) == 10 and not sampled.plan.further
+    assert study._study("easyr1", study.SMOKE, 1).plan == study.SMOKE
+    # Both of its rows have the fewer rates: a baseline of pairs is tuned as the method is.
+    for row, points in (("easyr1", 3), ("sft", 6), ("grpo", 3)):
+        found = {point.settings["learning_rate"] for point in sampled.grid(row)}
+        assert found == set(protocol.SAMPLING_RATES) and len(sampled.grid(row)) == points
+    lowest = protocol.Point({"learning_rate": 1e-4})
+    beyond = protocol.beyond(lowest, None, protocol.SAMPLING_RATES)
+    assert [point.settings["learning_rate"] for point in beyond] == pytest.approx([1e-4 / 3])
+    assert protocol.beyond(protocol.Point({"learning_rate": 3e-4}), None, (3e-4, 1e-3)) != []
 
 
 def test_an_ablation_of_beta_keeps_its_own():

@@ -262,6 +262,22 @@ def test_a_later_stage_finds_the_trained_head(tiny_base, world, tmp_path):
     assert len(policy.answer_items(items, media, max_new_tokens=4)) == 2
 
 
+def test_options_reach_what_a_selection_rests_on(tiny_base, world, tmp_path):
+    """The head by which answers are selected is the last thing that trains: a rate that stopped at
+    the selection would change nothing, and a grid over it would have equal points."""
+    run = stage_run("best_of_n", world, tiny_base, tmp_path)
+    run.changes = {"learning_rate": 7e-5, "steps": 3, "temperature": 0.5}
+    head, select = run.script.method.stages
+    assert (run.settings(head).learning_rate, run.settings(head).steps) == (7e-5, 3)
+    assert run.settings(select).temperature == 0.5
+    # Where the last stage trains, earlier ones keep their own rate.
+    run = stage_run("fdpo", world, tiny_base, tmp_path)
+    run.changes = {"learning_rate": 7e-5}
+    classifier, _, pairs = run.script.method.stages
+    assert run.settings(pairs).learning_rate == 7e-5
+    assert run.settings(classifier) == dataclasses.replace(classifier.lab, seed=run.seed)
+
+
 def test_a_finished_head_is_not_trained_again(tiny_base, world, tmp_path, capsys):
     run_stages(stage_run("reward_model", world, tiny_base, tmp_path))
     again = stage_run("reward_model", world, tiny_base, tmp_path)

@@ -16,6 +16,7 @@ from reference_impls.core.data.rules import last_number, only_number
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
 from reference_impls.core.objective.groups import rloo_advantages, whitened_tokens
+from reference_impls.core.worlds import protocol
 from reference_impls.methods import mm_eureka
 from reference_impls.methods.mm_eureka import Config
 
@@ -46,8 +47,10 @@ def test_every_variant_has_rewards_among_the_vectors():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("split", ["pairs", "validation", "test"])
-def test_the_truth_earns_the_whole_reward(world, variant, split):
-    items = world.tasks["count"].items(world.draw(split, 500, 0), 0)
+def test_the_truth_earns_the_whole_reward(variant, split):
+    method = mm_eureka.METHOD
+    own = protocol.world(method.world)
+    items = own.tasks[method.task].items(own.draw(split, 500, 0), 0)
     texts = [item.truth for item in items]
     answers = [str(last_number(text)) for text in texts]
     cfg = Config(variant=variant)

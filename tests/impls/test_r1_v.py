@@ -12,6 +12,7 @@ import torch
 
 from reference_impls.core.data.readers.cells import CellError
 from reference_impls.core.objective.groups import GrpoConfig, group_advantages, grpo
+from reference_impls.core.worlds import protocol
 from reference_impls.methods import r1_v
 
 # transformers 5.24 renamed these; TRL 1.16 still reads and sets the old names.
@@ -189,8 +190,9 @@ def test_rewards_on_the_labs_texts(text, accuracy, form):
     assert r1_v.reward_format([text]) == [form]
 
 
-def test_the_truth_earns_both_rewards_and_the_ablation_drops_one(world):
-    items = world.tasks["count"].items(world.draw("validation", 200, 0), 0)
+def test_the_truth_earns_both_rewards_and_the_ablation_drops_one():
+    own = protocol.world(r1_v.METHOD.world)
+    items = own.tasks[r1_v.METHOD.task].items(own.draw("validation", 200, 0), 0)
     texts = [item.truth for item in items]
     answers = [r1_v.final_answer(text) for text in texts]
     functions = r1_v.rewards(r1_v.Config())
