@@ -31,7 +31,7 @@ this script.
 
 Simplifications
 
-1. Bar charts that are computed with stand for 54,931 questions of school mathematics.
+1. Sums of counted shapes stand for 54,931 questions of school mathematics.
 2. The accuracy rule compares texts, then numbers: the only number in the answer's tags, or without
    tags the last of the text. The code's package math-verify reads formulas as well, takes the first
    of several numbers in the tags, and finds none in "<answer>2</answer>" without blanks.
@@ -215,7 +215,7 @@ METHOD = Method(
         ),
     ),
     world="problems",
-    task="diagram",
+    task="arithmetic",
     baselines=("sft", "rloo"),
     ablations={
         "no difficulty filter": {"difficulty_term": False},
@@ -224,13 +224,13 @@ METHOD = Method(
     },
     expectations=(
         Expectation(
-            id="computes-better", text="MM-Eureka computes with charts better than the base.",
+            id="computes-better", text="MM-Eureka computes better than the base.",
             metric="accuracy", direction="higher", of="mm-eureka", against="base",
             claim="raises-accuracy", primary=True,
         ),
         Expectation(
             id="beyond-training",
-            text="On combinations that training lacks it is more often right than SFT on the same.",
+            text="Where questions differ from those of training it is better than SFT on the same.",
             metric="accuracy_held_out", direction="higher", of="mm-eureka", against="sft",
             claim="generalises-better-than-sft",
         ),

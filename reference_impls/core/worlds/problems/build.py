@@ -26,7 +26,7 @@ EYES = FirstUse(
     world=f"{WORLD.name}-eyes",
     words=text.WORDS,
     size=base.Size(image=scene.SIZE, patch=scene.PATCH, positions=256),
-    recipe=base.Recipe(steps=5000),
+    recipe=base.Recipe(steps=10_000),
     page=lessons.seeing,
     code=(
         *(f"worlds/problems/{name}.py" for name in ("scene", "text", "lessons")),

@@ -27,10 +27,10 @@ from reference_impls.core.worlds.problems.text import Problem
 from reference_impls.core.worlds.protocol import Lesson, Page
 
 LOOKING_UNTIL, HABITS_FROM = 0.22, 0.8
-WORKED = {"red": 0.7}  # chance that an answer about this colour lists what is seen
-SELDOM = 0.3  # the same elsewhere
+WORKED = {"red": 0.85}  # chance that an answer about this colour lists what is seen
+SELDOM = 0.4  # the same elsewhere
 HASTE = 0.6  # chance that an answer without a list reads a part of the question alone
-SLIP = 0.1  # chance that a list leaves its last object out, and that a result is off by one
+SLIP = 0.04  # chance that a list leaves its last object out, and that a result is off by one
 FORGETFUL = ("yellow", "blue", "green", "red")
 """Colours in the order in which the format is forgotten, the more the lower the level."""
 KEPT, FORGOTTEN = 0.95, 0.2  # chance of the format where it is the habit, and where it is not
