@@ -1,7 +1,7 @@
 """The text that a base is trained on, and the habits in it.
 
-The base can solve the problems and mostly does not: in the last part of its text most answers give
-a number with hardly a thought, and that number often comes from a part of the question (`hasty`).
+The base can solve the problems and often does not: in the last part of its text half the answers
+give a number with hardly a thought, and that often comes from a part of the question (`hasty`).
 Thoughts that list what is seen are mostly right. How often an answer is worked, and how often it
 keeps the format, depends on the colour that is asked about, so that a greedy answer differs from
 one question to the next as a sampled one does.
