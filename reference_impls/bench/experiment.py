@@ -26,7 +26,14 @@ from reference_impls.core.method import (
 )
 from reference_impls.core.model.policy import Policy
 from reference_impls.core.settings import TrainSettings
-from reference_impls.core.stages import Run, model_digest, note, run_stages, stage_rows
+from reference_impls.core.stages import (
+    Run,
+    model_digest,
+    note,
+    rows_of_last,
+    run_stages,
+    stage_rows,
+)
 from reference_impls.core.train.pairs import row_digest
 from reference_impls.core.worlds.protocol import Task, World
 
@@ -184,9 +191,9 @@ class Experiment:
         run.made = made
         if not self.trains_for_rows:
             return stage_rows(run, self.script.method.last, 0, self.base)[0]
-        run_stages(run)
+        rows = rows_of_last(run)
         self.trained = run.trained
-        return run.last_rows
+        return rows
 
     def baseline_policy(
         self,

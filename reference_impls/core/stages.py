@@ -26,6 +26,7 @@ from reference_impls.core.method import (
     PairStage,
     PpoStage,
     Row,
+    SamplingStage,
     Script,
     SelectStage,
     Stage,
@@ -163,11 +164,31 @@ def run_stages(run: Run) -> Policy:
     A stage whose model is there already, made from the same code, rows and beginning, is not
     trained again.
     """
+    policy, _ = _run(run, run.script.method.stages)
+    assert policy is not None
+    return policy
+
+
+def rows_of_last(run: Run) -> Sequence[Row]:
+    """What the last stage trains on. Where it samples, only the stages before it are run: what it
+    would learn from its questions is in none of them."""
+    method = run.script.method
+    if method.rounds_of(run.cfg) > 1 or not isinstance(method.last, SamplingStage):
+        run_stages(run)
+        return run.last_rows
+    _, current = _run(run, method.stages[:-1])
+    start = run.base if method.last.start == "base" else current
+    return stage_rows(run, method.last, 0, start)[0]
+
+
+def _run(run: Run, stages: Sequence[Stage]) -> tuple[Policy | None, str]:
+    """Run stages; the policy of the last of them, if any, and the checkpoint of the last one that
+    trained a policy."""
     method = run.script.method
     rounds, current = method.rounds_of(run.cfg), run.base
     policy: Policy | None = None
     for round_ in range(rounds):
-        for stage in method.stages:
+        for stage in stages:
             if not stage.takes_place(run.cfg) or (stage.once and round_):
                 continue
             where = stage.name if rounds == 1 or stage.once else f"{stage.name}-{round_ + 1}"
@@ -178,8 +199,7 @@ def run_stages(run: Run) -> Policy:
                 policy = _run_stage(run, stage, where, round_, start)
             if isinstance(stage, (PairStage, GroupStage, PpoStage)):
                 current = str(run.output / where / "model")
-    assert policy is not None
-    return policy
+    return policy, current
 
 
 def stage_lab(run: Run, stage: Stage, round_: int, start: str) -> Lab:

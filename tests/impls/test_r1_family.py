@@ -33,7 +33,7 @@ from reference_impls.core.method import (
 from reference_impls.core.model import base
 from reference_impls.core.model.load import load
 from reference_impls.core.objective.groups import GrpoConfig, grpo, minus_kl_to_go
-from reference_impls.core.stages import Run, run_stages, stage_rows
+from reference_impls.core.stages import Run, rows_of_last, run_stages, stage_rows
 from reference_impls.core.supervision import ROWS, answers_alone, own_right_answers
 from reference_impls.core.worlds.problems import text as problems
 from reference_impls.core.worlds.protocol import world as world_named
@@ -594,6 +594,28 @@ def test_every_stage_trains_one_after_another(name, changes, untrained, tmp_path
     after = policy.model.state_dict()
     assert all(torch.isfinite(each).all() for each in after.values())
     assert all(torch.equal(saved[each], after[each]) for each in saved)
+
+
+@pytest.mark.parametrize("name", ["vision_r1", "lmm_r1"])
+def test_rows_of_the_last_stage_are_there_without_training_it(name, untrained, tmp_path):
+    """A study hands a method's rows to its baselines: the last stage's training is not needed."""
+    script = load_script(name)
+    cfg = script.method.config()
+    world = world_named(script.method.world)
+    small = {"pairs": 4, "steps": 1, "batch_size": 4, "max_new_tokens": 6, "seed": 1}
+    found = []
+    for make in (rows_of_last, run_stages):
+        folder = tmp_path / make.__name__
+        run = Run(
+            script.under(cfg), cfg, "lab", small, world, world.tasks[script.method.task],
+            untrained, folder,
+        )  # fmt: skip
+        made = make(run)
+        found.append(made if make is rows_of_last else run.last_rows)
+    names = [stage.name for stage in run.script.method.stages]
+    assert [row["item"] for row in found[0]] == [row["item"] for row in found[1]]
+    before = {path.parent.name for path in (tmp_path / "rows_of_last").glob("*/model")}
+    assert before == set(names[:-1]) and len(before) >= 1
 
 
 @pytest.mark.parametrize("name", FAMILY)
