@@ -240,7 +240,8 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
 
     Progress goes to stderr, the table (or JSON) to stdout; configuration, versions, metrics of each
     step, the trained model and the table go into the output folder. Rate, steps, batch and rows
-    change the method's last stage; everything about the machine holds in all of them.
+    change the method's last stage, and what a selection rests on; everything about the machine
+    holds in all stages.
     """
     name, arguments = asked
     quiet_libraries()
@@ -485,7 +486,8 @@ def check_sampling(method: Method, options: dict[str, Any]) -> None:
         if options[name] is not None and not of_use:
             raise click.UsageError(
                 f"--{name.replace('_', '-')} would change nothing: {method.record} has no stage "
-                "that samples from the model in training"
+                "that samples "
+                + ("groups" if name == "group_size" else "from the model in training")
             )
 
 

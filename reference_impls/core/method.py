@@ -496,16 +496,19 @@ class SelectStage(Stage):
     trainer: ClassVar[Trainer] = "select"
 
     def candidates_of(self, config: Config) -> int:
-        """How many answers are sampled under a config."""
-        return self.candidates(config) if callable(self.candidates) else self.candidates
+        """How many answers are sampled under a config. Raises ContractError for none: every answer
+        would be empty."""
+        count = self.candidates(config) if callable(self.candidates) else self.candidates
+        if count < 1:
+            raise ContractError(f"candidates: {count}; at least 1 is wanted")
+        return count
 
     def check(self, config: Config) -> None:
         super().check(config)
         _takes("score", self.score, 3)
         if callable(self.candidates):
             _takes("candidates", self.candidates, 1)
-        if self.candidates_of(config) < 1:
-            raise ContractError(f"candidates: {self.candidates_of(config)}; at least 1 is wanted")
+        self.candidates_of(config)
 
 
 # --- what is expected ----------------------------------------------------------------------------

@@ -102,6 +102,8 @@ class TrainSettings:
         for name in ("learning_rate", "batch_size", "group_size", "max_new_tokens", "temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.learning_rate > 1:  # the weights would no longer be numbers after some steps
+            raise ValueError(f"learning_rate is {self.learning_rate:g}; it must be 1 or less")
         if self.per_device_batch_size is not None and self.per_device_batch_size < 1:
             raise ValueError(f"per_device_batch_size is {self.per_device_batch_size}; at least 1")
         if self.dtype == "float16" and self.device == "cpu":

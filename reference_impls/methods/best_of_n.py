@@ -47,6 +47,7 @@ class Config(BaseConfig):
 
     n: int = 16  # section 4: 4 (760M), 16 (13B), 64 (175B)
     variant: Variant = "paper"
+    least = (("n", 1.0),)  # of no answer none is the best
 
 
 def compared(lab: Lab, cfg: Config) -> list[Row]:

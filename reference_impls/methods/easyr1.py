@@ -8,8 +8,8 @@
 Own: setting only. Beside GRPO (DeepSeekMath, arXiv:2402.03300): the mean runs over the tokens of
 a batch and not answer by answer, so that long answers weigh more; the clip is wider upwards; the
 loss of a token with negative advantage stops at a ratio of 3 (dual clip); the KL is in the loss,
-estimated by k3 and cut at 10. `loss_avg_mode="seq"`, `clip_ratio_high=0.2` and `clip_ratio_dual`
-out of reach give GRPO back, but for the 1e-6.
+estimated by k3 and cut at 10. `loss_avg_mode="seq"`, `clip_ratio_high=0.2`, and `clip_ratio_dual`
+and `kl_limit` out of reach give GRPO back, but for the 1e-6.
 
 Variants. There is no paper, and the survey only counts it among methods: what the repository
 computes is the method, and `paper`, `code` and `survey` are the same. The code is

@@ -26,6 +26,9 @@ Simplifications
    as for No. The penalty on length is the paper's per token, whatever the longest answer is.
 5. The paper could not be read beyond its abstract; what it leaves open of PPO is the code's.
 6. The critic has the reward model's head, too; the code's begins at zero.
+7. In the rows without penalties an answer that was cut off still costs 8.
+8. The lab's reward model follows its judge's liking for length, behind the facts, too: choosing by
+   it makes answers worse before PPO begins. "Contradicted" says that of the lab.
 
 Official code: llava-rlhf/LLaVA-RLHF@830a083f:RLHF/models/ppo_trainer.py (`variant="code"`):
 #L124-L126 cuts the log-ratio of the KL off at zero from below; #L277-L301 rewards a No that is
@@ -45,6 +48,7 @@ paper."""
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -180,21 +184,25 @@ def asked(lab: Lab, cfg: Config) -> list[Row]:
 def reward_correct(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
     """0.5 for a right Yes or No, -0.5 for the other, 1 for the right letter of several, else 0.
 
-    An answer is read at its beginning; "" stands for a question without a known answer.
+    An answer is read at its beginning, word by word; "" stands for a question without a known
+    answer.
     """
     return [_correct(said, true) for said, true in zip(completions, answers, strict=True)]
 
 
 def reward_correct_code(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """The same where the true answer is not Yes; nothing where it is (ppo_trainer.py#L297-L299)."""
+    """The same where the true answer is not Yes, "Nothing" being a No; nothing where it is
+    (ppo_trainer.py#L288-L299)."""
     both = zip(completions, answers, strict=True)
-    return [0.0 if true.strip().lower() == "yes" else _correct(said, true) for said, true in both]
+    points = [(_correct(said, true, end=""), true.strip().lower()) for said, true in both]
+    return [0.0 if true == "yes" else each for each, true in points]
 
 
-def _correct(said: str, true: str) -> float:
+def _correct(said: str, true: str, end: str = r"\b") -> float:
     said, true = said.strip().lower(), true.strip().lower()
     if true in ("yes", "no"):
-        return 0.5 * said.startswith(true) - 0.5 * said.startswith({"yes": "no", "no": "yes"}[true])
+        began = re.match(f"(yes|no){end}", said)
+        return 0.0 if began is None else 0.5 if began[1] == true else -0.5
     if len(true) == 1 and true in "abcd":
         return float(said.startswith(f"{true}.") or f"correct option is {true}." in said)
     return 0.0

@@ -23,10 +23,10 @@ Simplifications
 5. Two passes over two minibatches, with real models, too; InstructGPT has one pass over eight.
 
 Official code: openai/baselines@ea25b9e8:baselines/ppo2/model.py#L69-L91 has another value loss,
-0.5 times half of the larger of (V - R)^2 and of the error of V kept within epsilon of its old
-value, and normalises advantages (#L139, of each minibatch; here of the whole batch):
-`variant="code"`. Advantages: ppo2/runner.py#L56-L65, the
-same. The repository's older baselines/ppo1/pposgd_simple.py#L110-L115 has the paper's loss, c1 1.
+without c1: 0.5 times half of the larger of (V - R)^2 and of the error of V kept within epsilon of
+its old value, and normalises advantages (#L139, of each minibatch; here of the whole batch):
+`variant="code"`. Advantages: ppo2/runner.py#L56-L65, the same. The repository's older
+baselines/ppo1/pposgd_simple.py#L110-L115 has the paper's loss, c1 1.
 The survey has no equation of its own: survey = paper."""
 
 from __future__ import annotations

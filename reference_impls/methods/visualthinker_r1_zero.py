@@ -55,7 +55,7 @@ import torch
 from torch import Tensor
 
 from reference_impls.core.command_line import main
-from reference_impls.core.data.readers.cells import as_final_answer, as_text
+from reference_impls.core.data.readers.cells import CellError, as_final_answer, as_text
 from reference_impls.core.data.readers.messages import messages_of, prompt
 from reference_impls.core.data.rules import final_answer_on_a_line, thought_then_answer
 from reference_impls.core.data.rules import reward_final_answer as reward_accuracy
@@ -119,6 +119,8 @@ def questions(lab: Lab, cfg: Config) -> list[Row]:
 def read_record(record: Row) -> Row:
     """A prompt from the script's layout: `messages` of a user and an assistant, `images`."""
     turns = messages_of(record["messages"], "messages")
+    if turns[-1]["role"] != "assistant":
+        raise CellError("messages", "the last turn is not the assistant's: that is the true answer")
     question = as_text(turns[0]["content"], "messages").replace("<image>", "").strip()
     asked = messages_of(INSTRUCTION.format(question=question), "messages")
     return {

@@ -177,7 +177,8 @@ def listed(text: str, answer: str) -> tuple[list[object], list[object]] | None:
 
 
 def reward_map(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """Mean average precision of a detection. Labels that are not in the truth cost nothing."""
+    """Mean average precision of a detection. Labels that are not in the truth cost nothing; where
+    nothing is to be found, an answer that cannot be read found nothing (grpo_jsonl.py#L336)."""
 
     def precision(text: str, answer: str) -> float:
         given, true = listed(text, answer) or ([], [None])

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from reference_impls.bench import cache, experiment, ledger, protocol, statistics, study
+from reference_impls.bench import work as working
 from reference_impls.bench.jobs import _worker as run_worker
 from reference_impls.bench.jobs import run_jobs
 from reference_impls.bench.statistics import Difference, crossed_bootstrap, verdict
@@ -476,6 +477,27 @@ def test_a_job_is_done_again_where_code_changed_that_its_rows_or_stages_depend_o
     assert all(asked.job(t).result != old for t, old in zip(tasks, before, strict=True))
 
 
+def test_a_job_is_done_again_where_shipped_weights_changed(code):
+    """A study reports the base and what was trained from it: both are others."""
+    file = code / "worlds" / "problems" / "eyes" / "model.safetensors"
+
+    def names():
+        found = []
+        for method in ("easyr1", "mdpo"):
+            asked = study.Study(load_script(method), study.Plan())
+            task = asked._task("base", 1, "test", 8, 1, protocol.Point())
+            found.append(asked.job(task).result.name)
+        return found
+
+    before = names()
+    assert names() == before
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(bytes(content))
+    after = names()
+    assert after[0] != before[0] and after[1] == before[1]
+
+
 def test_a_baselines_job_is_done_again_where_its_script_changed(tmp_path, monkeypatch):
     script = tmp_path / "dpo.py"
     shutil.copy(load_script("dpo").module.__file__, script)
@@ -674,7 +696,7 @@ def test_a_budget_counts_the_steps_of_all_stages_and_rounds(name, steps, world, 
     run = Run(
         script, script.method.config(), "lab", {}, world, world.tasks["describe"], "", tmp_path
     )
-    assert study._budget(run)["steps"] == steps
+    assert working._budget(run)["steps"] == steps
 
 
 def test_fixed_pairs_do_not_depend_on_the_seed_that_came_first(
@@ -754,14 +776,14 @@ def test_baselines_after_several_stages_have_the_rows_of_the_methods_own_run(
         monkeypatch.setattr(
             module, "load_script", lambda name: script if name == "dpo" else real(name)
         )
-    monkeypatch.setattr(study, "_ROWS", {})
+    monkeypatch.setattr(working, "_ROWS", {})
     smoke = dataclasses.replace(study.SMOKE, held_out=4, blocks=2)
     tasks = {job.task.row: job.task for job in study.Study(script, smoke).untuned()}
-    study.work(tasks["dpo"])
-    ((name, own),) = study._ROWS.items()
-    study._ROWS.clear()
-    study.work(tasks["sft"])  # which runs the method for its rows, since nobody did
-    assert row_digest(study._ROWS[name][0]) == row_digest(own[0])
+    working.work(tasks["dpo"])
+    ((name, own),) = working._ROWS.items()
+    working._ROWS.clear()
+    working.work(tasks["sft"])  # which runs the method for its rows, since nobody did
+    assert row_digest(working._ROWS[name][0]) == row_digest(own[0])
 
 
 def test_an_interaction_compares_the_contrast_at_two_levels(tiny_study):
@@ -837,7 +859,7 @@ def test_rounds_stand_in_a_row_in_a_curve(tmp_path):
         folder.mkdir()
         line = json.dumps({"step": 1, "kl": float(number), "other": 3.0})
         (folder / "metrics.jsonl").write_text(line + "\n")
-    assert study._curve(tmp_path, "train") == {"kl": [1.0, 2.0, 10.0]}
+    assert working._curve(tmp_path, "train") == {"kl": [1.0, 2.0, 10.0]}
 
 
 def test_the_base_and_a_baseline_on_the_same_pairs_are_made_once(tiny_study, monkeypatch):
@@ -845,14 +867,14 @@ def test_the_base_and_a_baseline_on_the_same_pairs_are_made_once(tiny_study, mon
     asked, done = tiny_study
     asked.run()
     trained = []
-    real = study.run_stages
-    monkeypatch.setattr(study, "run_stages", lambda run: trained.append(run) or real(run))
+    real = working.run_stages
+    monkeypatch.setattr(working, "run_stages", lambda run: trained.append(run) or real(run))
     for task in [task for task in done if task.row in ("base", "sft")]:
         first = json.loads(asked.job(task).result.read_text())
-        assert study.work(task) == first
+        assert working.work(task) == first
     assert trained == []
     (task, *_) = [task for task in done if task.row == "sft"]
-    study.work(dataclasses.replace(task, settings=(("learning_rate", 0.5), ("steps", 1))))
+    working.work(dataclasses.replace(task, settings=(("learning_rate", 0.5), ("steps", 1))))
     assert [run.script.name for run in trained] == ["sft"]
 
 
@@ -871,16 +893,16 @@ def test_points_of_a_grid_share_their_data_step_and_give_what_each_alone_gives(
     )
     method = dataclasses.replace(asked.script.method, stages=(counted,))
     script = dataclasses.replace(asked.script, method=method)
-    monkeypatch.setattr(study, "load_script", lambda name: script)
-    monkeypatch.setattr(study, "_MADE", {})
-    together = [study.work(task) for task in tasks]
+    monkeypatch.setattr(working, "load_script", lambda name: script)
+    monkeypatch.setattr(working, "_MADE", {})
+    together = [working.work(task) for task in tasks]
     assert made == [101]
-    study.work(dataclasses.replace(tasks[0], seed=102))
-    study.work(dataclasses.replace(tasks[0], config=(("beta", 0.7),)))
+    working.work(dataclasses.replace(tasks[0], seed=102))
+    working.work(dataclasses.replace(tasks[0], config=(("beta", 0.7),)))
     assert made == [101, 102, 101]
     for task, found in zip(tasks, together, strict=True):
-        monkeypatch.setattr(study, "_MADE", {})
-        assert study.work(task) == found
+        monkeypatch.setattr(working, "_MADE", {})
+        assert working.work(task) == found
         assert found["data"]
 
 

@@ -217,6 +217,7 @@ def test_a_signal_stops_a_run_that_can_be_resumed(tmp_path, tiny_base):
     [
         ("mdpo", ["--group-size", "4"]),
         ("fdpo", ["--group-size", "4"]),
+        ("ppo", ["--group-size", "4"]),
         ("sft", ["--temperature", "0.7"]),
         ("dpo", ["--answer-length", "8"]),
         ("simpo", ["--generate-with", "vllm"]),
@@ -225,4 +226,5 @@ def test_a_signal_stops_a_run_that_can_be_resumed(tmp_path, tiny_base):
 def test_an_option_that_would_change_nothing_is_refused(method, option, capsys):
     assert run(method, option) == 2
     said = capsys.readouterr().err
+    assert ("samples groups" in said) == (option[0] == "--group-size")  # PPO does sample
     assert f"{option[0]} would change nothing: " in said and "Traceback" not in said

@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from reference_impls.bench import study
+from reference_impls.bench import work
 from reference_impls.bench.experiment import Experiment
 from reference_impls.core import PairBatch, Scores
 from reference_impls.core.data.rows import text
@@ -46,6 +46,11 @@ def test_every_gold_answer_gets_its_full_reward():
         ("no", "yes", -0.5, 0.0),
         (" No, there is none", "no", 0.5, 0.5),
         ("maybe", "no", 0.0, 0.0),
+        ("Nothing is", "no", 0.0, 0.5),  # the code reads letters, and the paper's answers are words
+        ("Not sure.", "no", 0.0, 0.5),
+        ("now I see it : yes", "no", 0.0, 0.5),
+        ("Yesterday", "yes", 0.0, 0.0),
+        ("no", "NO", 0.5, 0.5),
         ("", "no", 0.0, 0.0),
         ("<answer> no </answer>", "no", 0.0, 0.0),  # read at its beginning, as in the code
         ("<image> no", "no", 0.0, 0.0),
@@ -192,10 +197,10 @@ def test_ppo_is_given_the_methods_own_reward_model(tmp_path, monkeypatch):
     experiment.trained = lab.trained
     assert experiment.baseline_run("ppo", [row]).trained == lab.trained
     # A worker of the bench keeps rows and heads together.
-    task = study.Task("fact_rlhf", "ppo", 1, "test", 8, 1)
-    monkeypatch.setattr(study, "_ROWS", {study._rows_name(task): ([row], lab.trained)})
+    task = work.Task("fact_rlhf", "ppo", 1, "test", 8, 1)
+    monkeypatch.setattr(work, "_ROWS", {work._rows_name(task): ([row], lab.trained)})
     again = an_experiment(tmp_path)
-    assert study._rows(again, task) == [row] and again.trained == lab.trained
+    assert work._rows(again, task) == [row] and again.trained == lab.trained
 
 
 def test_ppo_beside_a_method_of_groups_is_given_its_first_reward(tmp_path):

@@ -12,12 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from reference_impls.core.data.rules import last_number, only_number
+from reference_impls.core.data.rules import (
+    last_number,
+    only_number,
+    reward_final_answer,
+    reward_number,
+)
 from reference_impls.core.judges import Workshop
 from reference_impls.core.lab import Lab
 from reference_impls.core.objective.groups import rloo_advantages, whitened_tokens
 from reference_impls.core.worlds import protocol
-from reference_impls.methods import mm_eureka
+from reference_impls.methods import mm_eureka, r1_v
 from reference_impls.methods.mm_eureka import Config
 
 VECTORS = Path(mm_eureka.__file__).parent.parent / "conformance" / "mm_eureka.json"
@@ -140,6 +145,36 @@ def test_numbers_are_exact_and_plain():
     assert [only_number(text) for text in ("", "1/2", "1 1")] == [None] * 3
     assert last_number("x2 2x 1.2.3 ² ٣ 1e5 " + "1" * 31) is None
     assert last_number("1 : a , 0.2 ! no") == Fraction(1, 5)
+    for text, value in (
+        ("(3)", 3), ("**3**", 3), ("x=3", 3), ("answer:3", 3), ("$\\boxed{3}$.", 3), ("5 - 3", 3),
+        ("\N{MINUS SIGN}3", -3), ("\N{EN DASH}3", -3), ("<answer>3</answer>", 3),
+    ):  # fmt: skip
+        assert last_number(text) == value, text
+
+
+NOT_PLAIN = (
+    "3,000", "1/3", "3%", "x^3", "<3", "3\\pi", "\\sqrt{3}", "3:45", "3.0.0", "--3", "- 3", "3+4i",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NOT_PLAIN)
+def test_a_value_that_is_not_plain_is_not_taken_for_one_of_its_digits(text):
+    """Neither as an answer nor as the truth: 3 is not the square root of 3."""
+    inside = f"<think> a 3 </think> <answer> {text} </answer>"
+    plain = "<think> a </think> <answer> 3 </answer>"
+    assert only_number(text) is None and last_number(f"3 then {text}") is None
+    for reward in (mm_eureka.reward_accuracy, reward_number, reward_final_answer):
+        assert reward([inside], ["3"]) == [0.0]
+        assert reward([plain], [text]) == [0.0]
+    assert r1_v.reward_accuracy([inside], ["3"]) == [0.0]
+    assert r1_v.reward_accuracy([text], ["3"]) == [float(text == "- 3")]  # a list's mark there
+
+
+def test_a_long_text_is_searched_for_numbers_at_once():
+    began = time.perf_counter()
+    for text in ("1 " * 50_000, "<" * 100_000, "-" * 100_000, "1=:" * 33_000, "\\boxed{" * 14_000):
+        last_number(text + "3"), only_number(text + "3")
+    assert time.perf_counter() - began < 2
 
 
 # --- the objective -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from reference_impls.core.data.boxes import iou, labelled, mean_average_precision
 from reference_impls.core.data.check import check_data
@@ -394,6 +395,20 @@ def test_a_box_is_not_taken_for_a_detection(truth):
         assert reward(["<answer>None</answer>"], ["None"]) == [1.0]
         with pytest.raises(ValueError, match="is not a detection, which is `None` or a block"):
             reward(["<answer>None</answer>"], [truth])
+
+
+@pytest.mark.parametrize("box", ["[3, 4, 1, 2]", "[1, 2, 1, 4]", "[-1, 2, 3, 4]"])
+def test_a_true_box_that_holds_nothing_is_refused(box):
+    turns = [{"from": "human", "value": "<image>Where?"}, {"from": "gpt", "value": box}]
+    record = {"images": [Image.new("RGB", (8, 8))], "conversations": turns}
+    with pytest.raises(CellError, match="holds nothing; wanted is left, top, right, bottom"):
+        vlm_r1.read_record(record)
+
+
+def test_where_nothing_is_to_be_found_an_unreadable_answer_found_nothing():
+    """As in the code (grpo_jsonl.py, L336 at the commit)."""
+    texts = ["<answer>a dog at [1, 2, 3, 4]</answer>", '<answer>```json\n[{"la```</answer>', "x"]
+    assert vlm_r1.reward_map(texts, ["None"] * 3) == [1.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("turns", [[], [{"from": "human", "value": "x"}], "x", [1, 2], None])

@@ -1,33 +1,70 @@
-"""What can be read off an answer by rule: the last number, the content of a tag. No `eval`."""
+"""What can be read off an answer by rule: the last number, the content of a tag. No `eval`.
+
+A number is a word of its own: `3`, `-2.5`, with a full stop, quotes, brackets or dollar signs
+around it, or behind `=` or `:`. A word that has another sign beside its digits (`1/3`, `3,000`,
+`3%`, `x^3`, `\\sqrt{3}`) stands for a value that is not read, and is not taken for one of its
+digits; letters and digits alone (`b3`, `2nd`) are a name.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
-_NUMBER = re.compile(r"(?<![\w.])-?[0-9]{1,30}(?:\.[0-9]{1,30})?(?!\w|\.[0-9])")
+_NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
+_TAG = re.compile(r"</?\w+>")
+_SIGNS = {"-", "\N{MINUS SIGN}", "\N{EN DASH}"}
+_AROUND = "$()[]\"'*`"
+_BEHIND = ".,;:!?" + _AROUND
 
 _BRACE = re.compile("[{}]")
 _BETWEEN = re.compile(r"</think>\s*<answer>")
 
 
+def values(text: str) -> Iterator[Fraction | None]:
+    """What the numbers of a text are worth, the last one first; None for one that is not plain."""
+    words = _TAG.sub(" ", text).split()
+    for place in range(len(words) - 1, -1, -1):
+        word = words[place].rstrip(_BEHIND).lstrip(_AROUND)
+        name, mark, rest = word.rpartition("=")
+        name, mark, rest = (name, mark, rest) if mark else word.rpartition(":")
+        if mark and not _has_digit(name):
+            word = rest.lstrip(_AROUND)
+        if word.startswith("\\boxed{") and word.endswith("}"):
+            word = word[len("\\boxed{") : -1].strip(_AROUND)
+        if not _has_digit(word):
+            continue
+        before = words[max(0, place - 2) : place]
+        # A sign by itself, with nothing to be taken from: a minus, or a list's mark.
+        unclear = bool(before) and before[-1] in _SIGNS and not _has_digit(before[0])
+        if word[0] in _SIGNS:
+            word = "-" + word[1:]
+        if _NUMBER.fullmatch(word):
+            yield None if unclear else Fraction(word)
+        elif not word.isalnum():
+            yield None
+
+
+def _has_digit(word: str) -> bool:
+    return any(map(str.isdigit, word))
+
+
 def only_number(text: str) -> Fraction | None:
     """The plain number of a text that has one and no other, exactly; None elsewhere."""
-    found = list(itertools.islice(_NUMBER.finditer(text), 2))
-    return Fraction(found[0].group()) if len(found) == 1 else None
+    found = list(itertools.islice(values(text), 2))
+    return found[0] if len(found) == 1 else None
 
 
 def last_number(text: str) -> Fraction | None:
-    """The last plain number of a text, exactly; None where there is none.
+    """The last number of a text, exactly; None where there is none, or where it is not plain.
 
     Other digits than 0 to 9 do not make a number.
     """
-    found = _NUMBER.findall(text)
-    return Fraction(found[-1]) if found else None
+    return next(values(text), None)
 
 
 def inside(tag: str, text: str) -> str | None:

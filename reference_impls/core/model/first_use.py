@@ -31,7 +31,8 @@ MADE = "made.json"
 class FirstUse:
     """How the bases of a world are trained.
 
-    page: as in `base.train`. code: modules and folders of `core` that pages depend on. command:
+    page: as in `base.train`; what it depends on besides code is bound to it by name, with
+    `functools.partial`. code: modules and folders of `core` that pages depend on. command:
     what makes a base by hand, for messages. start: `(seed)` -> the folder of a base of another
     world whose weights it begins with (`take_over`); from nothing, where it is None.
     """
@@ -64,10 +65,12 @@ class FirstUse:
             "size": repr(self.size),
             "recipe": repr(self.recipe),
             "words": list(self.words),
+            # What a level of a condition sets: a value of the world, in none of the modules below.
+            "page": repr(getattr(self.page, "keywords", {})),
         }
         if self.start is not None:
             parts["start"] = file_digest(self.start(seed) / "model.safetensors")
-        code = ("model/base.py", "model/build.py", *self.code)
+        code = ("model/base.py", "model/build.py", "model/first_use.py", *self.code)
         return cache.kept_folder(
             f"base-{self.world}-{seed}", parts, code, lambda folder: self._train(seed, folder)
         )

@@ -199,16 +199,6 @@ def rloo_advantages(rewards: Tensor) -> Tensor:
     return rewards - others
 
 
-def whitened(advantages: Tensor, epsilon: float = 1e-8) -> Tensor:
-    """Advantages with mean 0 and standard deviation 1 over the whole batch (REINFORCE++).
-
-    Global advantage normalisation of arXiv:2501.03262: (A - mean(A)) / std(A) over all answers of
-    a batch; the sample's standard deviation. Equal advantages give 0.
-    """
-    centred = advantages - advantages.mean()
-    return centred / (advantages.std() + epsilon)
-
-
 def whitened_tokens(advantages: Tensor, mask: Tensor, least_variance: float = 1e-8) -> Tensor:
     """(rows, T) advantages with mean 0 and variance 1 over all answer tokens, 0 elsewhere.
 

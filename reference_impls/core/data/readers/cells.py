@@ -128,9 +128,11 @@ def as_boxes(text: str, column: str) -> str:
     if "```json" in text or text == "None":
         return text
     try:
-        one_box(text)
+        left, top, right, bottom = one_box(text)
     except ValueError as error:
         raise CellError(column, f"{cut(str(error))}; nor is it a block of JSON") from None
+    if not (0 <= left < right and 0 <= top < bottom):
+        raise CellError(column, f"{cut(text)} holds nothing; wanted is left, top, right, bottom")
     return text
 
 

@@ -76,8 +76,8 @@ class Problems(protocol.Conditioned):
         return Media(images=(Image.fromarray(render(scene)),))
 
     def alter(self, scene: Scene, rng: random.Random) -> Scene:
-        """One object becomes one of another kind that is there or not; in a chart one bar is of
-        another height."""
+        """One object becomes one of another kind, of which there stay two or more; in a chart one
+        bar is of another height."""
         if scene.chart:
             place = rng.randrange(len(scene.bars))
             bars = list(scene.bars)
@@ -87,7 +87,12 @@ class Problems(protocol.Conditioned):
         place = rng.randrange(len(scene.things))
         things = list(scene.things)
         before = things[place]
-        kinds = [k for k in SEEN_KINDS if k != (before.colour, before.shape)]
+        left = {(thing.colour, thing.shape) for thing in things if thing is not before}
+        kinds = [
+            kind
+            for kind in SEEN_KINDS
+            if kind != (before.colour, before.shape) and len({*left, kind}) > 1
+        ]
         colour, shape = rng.choice(kinds)
         things[place] = replace(before, colour=colour, shape=shape)
         return replace(scene, things=tuple(things))
