@@ -623,7 +623,8 @@ class Study:
 
 SHOWN = (
     "chair_i", "chair_s", "recall", "f1", "parse", "pope_accuracy", "presence", "accuracy",
-    "format", "length", "chosen_logp", "rejected_logp", "image_sensitivity",
+    "accuracy_seen", "accuracy_held_out", "format", "length", "chosen_logp", "rejected_logp",
+    "image_sensitivity",
 )  # fmt: skip
 """Metrics that every table shows where the world reports them, besides those of predictions."""
 
