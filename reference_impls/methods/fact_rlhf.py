@@ -311,7 +311,7 @@ METHOD = Method(
         PpoStage(
             data=asked, scores=scores, shape=shaped, kl=lambda cfg: ppo.KlControl(cfg.beta),
             gae=gae, normalise=normalised, loss=loss, critic="reward", epochs=2, minibatches=2,
-            lab=lab(3e-4, steps=96, batch_size=32, pairs=256, max_new_tokens=112), paper=PAPER,
+            lab=lab(3e-5, steps=96, batch_size=32, pairs=256, max_new_tokens=112), paper=PAPER,
         ),
     ),
     condition={"length-bias": "strong"},

@@ -32,6 +32,8 @@ Simplifications
    answer there, and a system prompt.
 5. With `--dataset` the cold start needs a column `chosen` in its rows; where there is none, begin
    at a model that had it, with `--set cold_term=no`.
+6. Every row solves the charts that are not new, in thoughts of one length: "equivalent" says that
+   of the lab.
 """
 
 from __future__ import annotations
