@@ -28,7 +28,7 @@ Simplifications
 6. The critic has the reward model's head, too; the code's begins at zero.
 7. In the rows without penalties an answer that was cut off still costs 8.
 8. The lab's reward model follows its judge's liking for length, behind the facts, too: choosing by
-   it makes answers worse before PPO begins. "Contradicted" says that of the lab.
+   it makes answers worse before PPO begins. So no result under this condition is published.
 
 Official code: llava-rlhf/LLaVA-RLHF@830a083f:RLHF/models/ppo_trainer.py (`variant="code"`):
 #L124-L126 cuts the log-ratio of the KL off at zero from below; #L277-L301 rewards a No that is
