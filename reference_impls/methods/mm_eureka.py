@@ -214,8 +214,7 @@ METHOD = Method(
             lab=lab(5e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
         ),
     ),
-    world="problems",
-    task="arithmetic",
+    world="problems", task="arithmetic",
     baselines=("sft", "rloo"),
     ablations={
         "no difficulty filter": {"difficulty_term": False},

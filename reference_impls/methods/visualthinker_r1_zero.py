@@ -196,8 +196,7 @@ METHOD = Method(
             lab=lab(3e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
         ),
     ),
-    world="problems",
-    task="count",
+    world="problems", task="count",
     condition={"format": "half"},
     baselines=("sft",),
     ablations={

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from reference_impls.core.data.readers.cells import CellError
 from reference_impls.core.data.rows import said, text
 from reference_impls.core.data.rules import (
     boxed,
@@ -594,6 +596,18 @@ def test_every_stage_trains_one_after_another(name, changes, untrained, tmp_path
     after = policy.model.state_dict()
     assert all(torch.isfinite(each).all() for each in after.values())
     assert all(torch.equal(saved[each], after[each]) for each in saved)
+
+
+def test_a_conversation_that_ends_with_a_question_has_no_true_answer():
+    """Its question was taken for it, and who repeated the question was rewarded."""
+    asked = {"role": "user", "content": "<image>How many?"}
+    said = {"role": "assistant", "content": "3"}
+    image = Image.new("RGB", (8, 8))
+    whole = visualthinker.read_record({"messages": [asked, said], "images": [image]})
+    assert whole["answer"] == "3"
+    for turns in ([asked], [asked, said, asked]):
+        with pytest.raises(CellError, match="the last turn is not the assistant's"):
+            visualthinker.read_record({"messages": turns, "images": [image]})
 
 
 @pytest.mark.parametrize("name", ["vision_r1", "lmm_r1"])
