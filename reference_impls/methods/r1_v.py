@@ -154,7 +154,7 @@ METHOD = Method(
         GroupStage(
             data=counting_prompts, rewards=rewards, advantages=advantages, loss=loss,
             read=read_record,
-            lab=lab(5e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
+            lab=lab(1e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
         ),
     ),
     world="problems",
