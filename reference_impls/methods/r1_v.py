@@ -39,7 +39,6 @@ Simplifications:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,8 +48,8 @@ from reference_impls.core.command_line import main
 from reference_impls.core.data.readers.cells import as_final_answer, as_text
 from reference_impls.core.data.readers.messages import messages_of, prompt
 from reference_impls.core.data.rules import final_answer_on_a_line as final_answer
+from reference_impls.core.data.rules import last_number, only_number, same_answer
 from reference_impls.core.data.rules import reward_thought_then_answer as reward_format
-from reference_impls.core.data.rules import same_answer
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, Reward, Row, Variant
 from reference_impls.core.objective.groups import group_advantages, grpo
@@ -73,8 +72,6 @@ INSTRUCTION = (
     "{question}  Output the thinking process in <think> </think> and final answer (number) in "
     "<answer> </answer> tags."
 )  # open_r1/grpo.py#L148
-
-NUMBER = re.compile(r"(?:^|\s)(-?[0-9]{1,30}(?:\.[0-9]{1,30})?)(?=[.,;:!?]*(?:\s|$))")
 
 
 @dataclass(frozen=True)
@@ -111,16 +108,17 @@ def read_record(record: Row) -> Row:
 
 
 def reward_accuracy(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """1 where the last number of the text, or the text in the answer's tags, is the true answer, as
-    text or as a number.
+    """1 where the text in the answer's tags, or its last number, is the true answer, as text or as
+    a number; without tags the same of the whole text.
 
     The tags are not required (open_r1/grpo.py#L53-L93): a bare "3" earns the point. They count on
     one line (L67-L75 have no DOTALL).
     """
 
     def right(completion: str, answer: str) -> bool:
-        given = [final_answer(completion), *NUMBER.findall(completion)[-1:]]
-        return any(same_answer(each, final_answer(answer)) for each in given)
+        said, true = final_answer(completion), final_answer(answer)
+        number = last_number(said)
+        return same_answer(said, true) or (number is not None and number == only_number(true))
 
     return [float(right(*pair)) for pair in zip(completions, answers, strict=True)]
 

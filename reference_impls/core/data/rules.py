@@ -27,7 +27,7 @@ _BETWEEN = re.compile(r"</think>\s*<answer>")
 
 def values(text: str) -> Iterator[Fraction | None]:
     """What the numbers of a text are worth, the last one first; None for one that is not plain."""
-    words = _TAG.sub(" ", text).split()
+    words = _TAG.sub(" <> ", text).split()  # nothing is taken from what stands before a tag
     for place in range(len(words) - 1, -1, -1):
         word = words[place].rstrip(_BEHIND).lstrip(_AROUND)
         name, mark, rest = word.rpartition("=")
