@@ -578,7 +578,6 @@ def tiny_study(tiny_base, tmp_path, monkeypatch):
     monkeypatch.setattr(Scenes, "base", lambda self, seed=0: Path(tiny_base))
     few = functools.partial(measure.held_out_pairs, count=4)
     monkeypatch.setattr(measure, "held_out_pairs", few)
-    monkeypatch.setattr(protocol, "RATES", (1e-4, 1e-3))
     monkeypatch.setattr(protocol, "FACTORS", (1.0,))
     monkeypatch.setattr(protocol, "SFT_STEPS", (1,))
     script = load_script("dpo")
@@ -588,7 +587,7 @@ def tiny_study(tiny_base, tmp_path, monkeypatch):
     small = dataclasses.replace(script.method, task="brief", stages=stages)
     script = dataclasses.replace(script, method=small)
     load = {"dpo": script}
-    for module in (study, experiment):
+    for module in (study, working, experiment):
         real = module.load_script
         monkeypatch.setattr(
             module, "load_script", lambda name, real=real: load.get(name) or real(name)
@@ -604,8 +603,9 @@ def tiny_study(tiny_base, tmp_path, monkeypatch):
 
     monkeypatch.setattr(study, "run_jobs", here)
     plan = study.Plan(
-        tuning=(101,), reporting=(1, 2), further=(), held_out=4, tuning_held_out=4, blocks=2
-    )
+        tuning=(101,), reporting=(1, 2), further=(), held_out=4, tuning_held_out=4, blocks=2,
+        rates=(1e-4, 1e-3),
+    )  # fmt: skip
     return study.Study(script, plan), done
 
 
@@ -772,7 +772,7 @@ def test_baselines_after_several_stages_have_the_rows_of_the_methods_own_run(
         asked.script, method=dataclasses.replace(asked.script.method, stages=stages)
     )
     real = load_script
-    for module in (study, experiment):
+    for module in (study, working, experiment):
         monkeypatch.setattr(
             module, "load_script", lambda name: script if name == "dpo" else real(name)
         )
