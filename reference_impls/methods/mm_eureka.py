@@ -211,7 +211,7 @@ METHOD = Method(
         GroupStage(
             data=solvable, rewards=rewards, combine=weighted, keep=mixed_groups,
             advantages=advantages, loss=loss, read=read_record,
-            lab=lab(5e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
+            lab=lab(3e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
         ),
     ),
     world="problems", task="arithmetic",
