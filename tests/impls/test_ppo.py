@@ -18,6 +18,7 @@ from reference_impls.core.train.checkpoints import begin, checkpoints
 from reference_impls.core.train.groups import train_groups
 from reference_impls.core.train.head import Headed, TrainedHead
 from reference_impls.core.train.ppo import PpoTrainer, train_ppo
+from reference_impls.core.worlds import protocol
 from reference_impls.methods import ppo as ppo_script
 from tests.impls import cartpole
 from tests.impls.stages_for_tests import (
@@ -480,8 +481,9 @@ def test_what_a_stage_says_is_checked(changes, message):
         ppo_stage(**changes).check(Config())
 
 
-def test_a_baseline_of_groups_samples_as_many_answers_as_ppo(tiny_base, world, tmp_path):
+def test_a_baseline_of_groups_samples_as_many_answers_as_ppo(tiny_base, tmp_path):
     script, grpo = load_script("ppo"), load_script("grpo")
+    world = protocol.world(script.method.world)
     made = Experiment(script, script.module.Config(), "lab", {}, world, tmp_path, tiny_base)
     ppo = script.method.last.lab
     run = made.run_of(grpo, grpo.method.config(), tmp_path, None)
