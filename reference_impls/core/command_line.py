@@ -484,10 +484,10 @@ def check_sampling(method: Method, options: dict[str, Any]) -> None:
     }
     for name, of_use in used.items():
         if options[name] is not None and not of_use:
+            sampled = "groups" if name == "group_size" else "from the model in training"
             raise click.UsageError(
                 f"--{name.replace('_', '-')} would change nothing: {method.record} has no stage "
-                "that samples "
-                + ("groups" if name == "group_size" else "from the model in training")
+                f"that samples {sampled}"
             )
 
 

@@ -192,7 +192,7 @@ def reward_correct(completions: Sequence[str], answers: Sequence[str]) -> list[f
 
 def reward_correct_code(completions: Sequence[str], answers: Sequence[str]) -> list[float]:
     """The same where the true answer is not Yes, "Nothing" being a No; nothing where it is
-    (ppo_trainer.py#L288-L299)."""
+    (ppo_trainer.py#L290-L299)."""
     both = zip(completions, answers, strict=True)
     points = [(_correct(said, true, end=""), true.strip().lower()) for said, true in both]
     return [0.0 if true == "yes" else each for each, true in points]
