@@ -136,7 +136,7 @@ class Finite(click.FloatRange):
 @click.option("--steps", type=click.IntRange(1), help="Optimizer steps; else the preset's.")
 @click.option("--epochs", type=Finite(0, min_open=True), help="In place of steps.")
 @click.option("--pairs", type=click.IntRange(2), help="Scenes that the lab draws rows from.")
-@click.option("--learning-rate", type=Finite(0, min_open=True), help="Else the preset's.")
+@click.option("--learning-rate", type=Finite(0, 1, min_open=True), help="Else the preset's.")
 @click.option("--batch-size", type=click.IntRange(1), help="Pairs (or prompts) per step, in all.")
 @click.option("--per-device-batch-size", type=click.IntRange(1), help="The rest is accumulated.")
 @click.option("--group-size", type=click.IntRange(2), help="Answers per prompt (reinforcement).")

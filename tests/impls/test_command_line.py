@@ -99,7 +99,7 @@ def test_a_reinforcement_run_has_its_parent_in_place_of_dpo(tmp_path, capsys):
         ("easyr1", ["--set", "clip_ratio_dual=0.5"], "it must be 1 or more"),
         ("mm-eureka", ["--set", "tries=1"], "it must be 2 or more"),
         ("best-of-n", ["--set", "n=0"], "n is 0; it must be 1 or more"),
-        ("dpo", ["--learning-rate", "1e300"], "learning_rate is 1e+300; it must be 1 or less"),
+        ("dpo", ["--learning-rate", "1e300"], "is not in the range"),
         ("mdpo", ["--set", "anchr=0"], "did you mean anchor"),
         ("mdpo", ["--set", "anchor=much"], "'much' is not float"),
         ("mdpo", ["--set", "anchor"], "NAME=VALUE"),
