@@ -119,9 +119,9 @@ class Finite(click.FloatRange):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Raises BadParameter."""
-        found: float = super().convert(value, param, ctx)
-        if not math.isfinite(found):
+        if not math.isfinite(click.FLOAT.convert(value, param, ctx)):
             self.fail(f"{value} is not a finite number", param, ctx)
+        found: float = super().convert(value, param, ctx)
         return found
 
 
