@@ -278,6 +278,7 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
         import torch
 
         torch.set_num_threads(1)
+    check_batch(method, preset, changes)
     check_episodes(method, options["dataset"])
     check_paths(options["model"], options["dataset"])
     lab_split = check_split(options)
@@ -638,6 +639,21 @@ def said(line: str) -> None:
     """A line for the person at the terminal, once for all processes."""
     if main_process():
         click.echo(line, err=True)
+
+
+def check_batch(method: Method, preset: str, changes: dict[str, Any]) -> None:
+    """Refuse a batch that cannot be divided as it would have to be, before anything is made."""
+    from reference_impls.core.settings import changed
+    from reference_impls.core.train import common
+
+    for stage in method.adjusted:
+        if isinstance(stage, SelectStage):
+            continue
+        settings = changed(stage.lab if preset == "lab" else stage.paper, changes)
+        try:
+            common.check_batch(stage, settings)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
 
 
 def check_enough(count: int, method: Method, preset: str, changes: dict[str, Any]) -> None:

@@ -123,14 +123,14 @@ METHOD = Method(
         ),
     ),
     world="problems",
-    task="diagram",
+    task="arithmetic",
     baselines=("sft", "grpo"),
     ablations={
         "no clip": {"epsilon": 1e6}, "no KL": {"beta": 0.0}, "Monte Carlo": {"lam": 1.0},
     },
     expectations=(
         Expectation(
-            id="raises-accuracy", text="PPO reads charts better than the base.", metric="accuracy",
+            id="raises-accuracy", text="PPO computes better than the base.", metric="accuracy",
             direction="higher", of="ppo", against="base", primary=True, claim="raises-the-reward",
         ),
     ),

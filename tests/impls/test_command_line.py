@@ -121,6 +121,10 @@ def test_a_reinforcement_run_has_its_parent_in_place_of_dpo(tmp_path, capsys):
         ("mdpo", ["--device", "tpu"], "none of cpu, cuda, mps"),
         ("mdpo", ["--variant", "papper"], "'papper' is not one of"),
         ("mdpo", ["--resume", "--output", "./nowhere"], "no run in 'nowhere'"),
+        ("dpo", ["--batch-size", "4", "--per-device-batch-size", "3"], "passes of 3 do not divide"),
+        ("best-of-n", ["--batch-size", "4", "--per-device-batch-size", "3"], "do not divide"),
+        ("ppo", ["--batch-size", "1"], "cannot be cut into 2 minibatches"),
+        ("ppo", ["--batch-size", "1", "--model", ".", "--dry-run"], "into 2 minibatches"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_two(

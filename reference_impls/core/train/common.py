@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from reference_impls.core.doctor import LOG
+from reference_impls.core.method import PpoStage, Stage
 from reference_impls.core.model.load import whole_model
 from reference_impls.core.processes import main_process, world_size
 from reference_impls.core.settings import TrainSettings
@@ -43,6 +44,16 @@ def batch_layout(settings: TrainSettings) -> tuple[int, int]:
             f"a batch of {whole} is {share} per process, which passes of {per_pass} do not divide"
         )
     return per_pass, share // per_pass
+
+
+def check_batch(stage: Stage, settings: TrainSettings) -> None:
+    """Raises ValueError where a stage cannot be trained with batches of this size."""
+    batch_layout(settings)
+    if isinstance(stage, PpoStage) and settings.batch_size < stage.minibatches:
+        raise ValueError(
+            f"a batch of {settings.batch_size} prompts cannot be cut into {stage.minibatches} "
+            "minibatches"
+        )
 
 
 def arguments(settings: TrainSettings, output: Path, rows_per_unit: int = 1) -> dict[str, Any]:

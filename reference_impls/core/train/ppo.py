@@ -458,11 +458,7 @@ def train_ppo(
     """
     if len(rows) < settings.batch_size:
         raise ValueError(f"{len(rows)} prompts are too few for batches of {settings.batch_size}")
-    if settings.batch_size < stage.minibatches:
-        raise ValueError(
-            f"a batch of {settings.batch_size} prompts cannot be cut into {stage.minibatches} "
-            "minibatches"
-        )
+    common.check_batch(stage, settings)
     frozen = reference_model
     if stage.reference != "none" and frozen is None and not settings.lora_rank:
         frozen = common.frozen_copy(model)
