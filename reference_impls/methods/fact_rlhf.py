@@ -27,8 +27,10 @@ Simplifications
 5. The paper could not be read beyond its abstract; what it leaves open of PPO is the code's.
 6. The critic has the reward model's head, too; the code's begins at zero.
 7. In the rows without penalties an answer that was cut off still costs 8.
-8. The lab's reward model follows its judge's liking for length, behind the facts, too: choosing by
-   it makes answers worse before PPO begins. So no result under this condition is published.
+8. The lab's reward model can neither read facts nor learn from a few hundred comparisons what is
+   true: it ranks unseen answers rightly in half to two thirds of the cases, with facts or without,
+   and choosing by it makes answers worse before PPO begins. So no result is published: it would
+   speak of the lab. What was tried is on the page of decisions.
 
 Official code: llava-rlhf/LLaVA-RLHF@830a083f:RLHF/models/ppo_trainer.py (`variant="code"`):
 #L124-L126 cuts the log-ratio of the KL off at zero from below; #L277-L301 rewards a No that is
