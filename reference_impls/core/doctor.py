@@ -246,7 +246,7 @@ def _of_policy(grown: Mapping[str, Change]) -> list[tuple[str, str]]:
         elif entropy.rises and entropy.last > SCATTERED * entropy.first:
             found.append(("entropy-grows", f"entropy rose {entropy} nats per token"))
     if (clipped := grown.get("clip_fraction")) and clipped.typical > CLIPPED:
-        found.append(("clipped", f"of the tokens {clipped.typical:.0%} are clipped at the end"))
+        found.append(("clipped", f"{clipped.typical:.0%} of the ratios are clipped at the end"))
     if (length := grown.get("answer_tokens")) and drifts(length.first, length.last):
         found.append(("length-drifts", f"sampled answers went {length} tokens"))
     return found

@@ -11,6 +11,8 @@ folder with `config.json` is enough. With P parameters, T of which train, and si
 - Adam's states: 8 T.
 - reference: w P where a model of its own is scored at every step. Stored log-probabilities lie in
   the computer's memory, 4 bytes per answer token and view.
+- critic of PPO, where it is a model of its own: weights, copies, gradients, states and activations
+  once more. It is not trained in pieces.
 - activations: for n tokens in a forward pass, n times the sum of A over layers; with checkpointing
   n r h per layer and one layer's A.
 - logits: 12 min(N V, CHUNK) for N answer tokens and a vocabulary V: in float32, with their gradient
@@ -347,10 +349,12 @@ def memory(
     processes: int = 1,
     shared_out: str = "none",
     second_model: bool = False,
+    critic: bool = False,
 ) -> dict[str, float]:
     """Bytes by part, on each of `processes` devices, at the largest pass.
 
-    second_model: a frozen reference is scored at every step beside the model.
+    second_model: a frozen reference is scored at every step beside the model. critic: a second
+    model trains beside it, as large.
     """
     adapter = bool(settings.lora_rank)
     autocast = settings.dtype != "float32"
@@ -373,18 +377,23 @@ def memory(
             kept += seen * stack_activations(shape.tower, settings)
         else:
             kept += 0.5 * seen * layer_activations(shape.tower, settings)  # alive in one layer
-    return {
+    found = {
         "weights": weights / pieces,
         "16-bit copies": 2.0 * shape.linear if autocast and not adapter and pieces == 1 else 0.0,
         "gradients": 4.0 * shape.trained / states,
         "Adam's states": 8.0 * shape.trained / states,
         "reference": width * shape.parameters if second_model and not adapter else 0.0,
+        "critic": 0.0,
         "activations": float(kept),
         "logits": 12.0 * min(answers * shape.vocabulary, CHUNK),
         "gathered layers": 0.0
         if pieces == 1
         else 4.0 * (head + 2 * body_weights(shape) / decoder.count),
     }
+    if critic:
+        own = ("weights", "16-bit copies", "gradients", "Adam's states", "activations")
+        found["critic"] = sum(found[part] for part in own)
+    return found
 
 
 def check_bytes(
@@ -415,9 +424,13 @@ def needed_bytes(
 
 
 def row_flops(
-    shape: Shape, tokens: Tokens, settings: TrainSettings, reference_passes: int = 0
+    shape: Shape,
+    tokens: Tokens,
+    settings: TrainSettings,
+    reference_passes: int = 0,
+    critic: bool = False,
 ) -> float:
-    """Operations that training on one row takes, once: forward, backward, reference."""
+    """Operations that training on one row takes, once: forward, backward, critic, reference."""
     head = shape.vocabulary * shape.decoder.hidden
     decoder = shape.decoder
     # Scores and their product with values; half of them are behind the causal mask, which SDPA
@@ -430,7 +443,8 @@ def row_flops(
     again = forward if settings.gradient_checkpointing else 0.0
     backward = forward * (1 if settings.lora_rank else 2)
     of_tower = seen * (3 if shape.vision_trains else 1)
-    return forward + again + backward + of_tower + reference_passes * (forward + seen)
+    trained = forward + again + backward + of_tower
+    return (1 + critic) * trained + reference_passes * (forward + seen)
 
 
 def estimate(
@@ -442,18 +456,21 @@ def estimate(
     processes: int = 1,
     shared_out: str = "none",
     reference: str = "none",
+    critic: bool = False,
+    in_pieces: bool = True,
 ) -> dict[str, Any]:
     """Steps, memory by part and time per kind of GPU; what `--dry-run --json` prints.
 
-    reference: `none`, `stored` (scored once per row) or `live` (at every step).
+    reference: `none`, `stored` (scored once per row) or `live` (at every step). critic: a second
+    model trains. in_pieces: whether FSDP is allowed.
     """
     parts = memory(
         shape, tokens, settings, processes=processes, shared_out=shared_out,
-        second_model=reference == "live",
+        second_model=reference == "live", critic=critic,
     )  # fmt: skip
     steps = settings.steps or math.ceil(rows * settings.epochs / settings.batch_size)
     trained = steps * settings.batch_size
-    live = row_flops(shape, tokens, settings, 1 if reference == "live" else 0)
+    live = row_flops(shape, tokens, settings, 1 if reference == "live" else 0, critic)
     once = row_flops(shape, tokens, settings, 1) - row_flops(shape, tokens, settings)
     total = trained * live + (rows * once if reference == "stored" else 0.0)
     needed = needed_bytes(shape, tokens, settings, parts)
@@ -465,7 +482,9 @@ def estimate(
                 "gpu": gpu.name,
                 "memory_gib": gpu.memory,
                 "fits": needed <= gpu.memory * GIB,
-                "gpus_with_fsdp": _fewest(gpu, shape, tokens, settings, reference == "live"),
+                "gpus_with_fsdp": _fewest(gpu, shape, tokens, settings, reference == "live")
+                if in_pieces
+                else None,
                 "hours": round(hours, 3),
                 "bf16_tflops": gpu.flops / 1e12,
                 "source": gpu.source,
@@ -518,7 +537,7 @@ def dry_run(
     """
     if not isinstance(stage, (PairStage, SamplingStage, HeadStage)):
         raise ValueError("nothing is trained: answers are chosen among samples")
-    common.batch_layout(settings)
+    common.check_batch(stage, settings)
     shape = read_shape(model, settings)
     trained = settings.pairs if rows is None else (len(rows) if count is None else count)
     tokens = ASSUMED
@@ -535,6 +554,8 @@ def dry_run(
     found = estimate(
         shape, tokens, settings, trained,
         processes=world_size(), shared_out=sharding(), reference=reference_of(stage, cfg, settings),
+        critic=isinstance(stage, PpoStage) and stage.critic != "shared",
+        in_pieces=not isinstance(stage, PpoStage),
     )  # fmt: skip
     return {
         "model": model,
@@ -555,11 +576,9 @@ def dry_run(
 
 def left_out(stage: Stage) -> list[str]:
     """What a stage takes beside what is estimated."""
-    if not isinstance(stage, PpoStage):
-        return []
-    said = [f"{stage.updates} updates of each batch of samples"] if stage.updates > 1 else []
-    critic = "the critic, a second model that trains with its own optimizer states"
-    return [*said, critic] if stage.critic != "shared" else said
+    if isinstance(stage, PpoStage) and stage.updates > 1:
+        return [f"{stage.updates} updates of each batch of samples"]
+    return []
 
 
 def reference_of(stage: Stage, cfg: Any, settings: TrainSettings) -> str:

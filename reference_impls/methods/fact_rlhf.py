@@ -1,6 +1,7 @@
 """Fact-RLHF (factually augmented RLHF), record `fact-rlhf`, LLaVA-RLHF, arXiv:2309.14525.
 
-Method section; a reward model r that also reads facts z about the image, then PPO against it:
+As reading notes reprint the method section: a reward model r that also reads facts z about the
+image, then PPO against it:
 
     L(r) = -E[ log sigma( r(I, x, z, y_w) - r(I, x, z, y_l) ) ]
     L(pi) = -E[ r(I, x, z, y) - beta KL( pi(y|I, x) || pi_init(y|I, x) ) ]
@@ -28,8 +29,8 @@ Simplifications
 6. The critic has the reward model's head, too; the code's begins at zero.
 7. In the rows without penalties an answer that was cut off still costs 8.
 8. The lab's reward model can neither read facts nor learn from a few hundred comparisons what is
-   true: it ranks unseen answers rightly in half to two thirds of the cases, with facts or without,
-   and choosing by it makes answers worse before PPO begins. So no result is published: it would
+   true: with facts it ranks unseen answers rightly in half to two thirds of the cases, and the best
+   of 64 by it is worse than a sample before PPO begins. So no result is published: it would
    speak of the lab. What was tried is on the page of decisions.
 
 Official code: llava-rlhf/LLaVA-RLHF@830a083f:RLHF/models/ppo_trainer.py (`variant="code"`):

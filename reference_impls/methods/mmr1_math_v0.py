@@ -150,7 +150,7 @@ METHOD = Method(
         GroupStage(
             data=balanced, rewards=REWARDS, advantages=advantages, loss=loss, read=read_record,
             when=by_rewards,
-            lab=lab(5e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
+            lab=lab(3e-4, steps=40, batch_size=8, pairs=320, group_size=8), paper=PAPER,
         ),
     ),
     world="problems",

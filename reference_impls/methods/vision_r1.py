@@ -164,7 +164,7 @@ def loss(
         against = groups.reference(logps, ref_logps, cfg.beta)
         divergence = groups.k3(*(groups.answer_sum(each, mask) for each in (logps, against)))
         objective = objective - cfg.beta * divergence
-        metrics["kl"] = divergence.detach()
+        metrics["kl_of_answer"] = divergence.detach()
     return -objective.mean(), metrics
 
 

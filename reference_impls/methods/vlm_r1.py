@@ -246,14 +246,15 @@ def loss(
     apart = groups.k3(*(groups.answer_sum(each, mask) for each in (logps, against)))
     gain = groups.clipped_surrogate(ratio, advantage, cfg.epsilon, cfg.epsilon)
     clip = groups.outside(ratio, cfg.epsilon, cfg.epsilon)
-    return -(gain - cfg.beta * apart).mean(), {"kl": apart.detach(), "clip_fraction": clip}
+    metrics = {"kl_of_answer": apart.detach(), "clip_fraction": clip}
+    return -(gain - cfg.beta * apart).mean(), metrics
 
 
 METHOD = Method(
     record="vlm-r1", config=Config, world="referring", task="refer", baselines=("sft", "grpo"),
     stages=(instead_of_rewards(expressions, reward_hit, 320, PAPER), GroupStage(
         data=expressions, rewards=rewards, advantages=advantages, loss=loss, read=read_record,
-        lab=lab(1.5e-4, steps=80, batch_size=8, pairs=320, group_size=8, temperature=0.9),
+        lab=lab(1e-4, steps=80, batch_size=8, pairs=320, group_size=8, temperature=0.9),
         paper=PAPER, when=by_rewards,
     )),
     ablations={**ROWS, "reward not graded": {"graded_term": False}, "no KL": {"beta": 0.0},

@@ -247,6 +247,19 @@ def test_columns_that_a_method_needs_are_missed_as_by_a_run(folder):
     assert "the method needs rejected" in str(found(check_data(str(folder), method="dpo")))
 
 
+def test_true_answers_that_no_reward_tells_from_others(folder):
+    rows = [{"image": "a.png", "question": "How many?", "answer": answer} for answer in ANSWERS]
+    result = check_data(str(write(folder, *rows)), method="ppo", batch_size=2)
+    assert found(result)["unearned"] == (3, [f"train.jsonl, row {row}" for row in (1, 2, 4)])
+    assert not result["ok"]
+    right = [row for row in rows if row["answer"] in ("12", "-2.5")] * 4
+    result = check_data(str(write(folder, *right)), method="ppo", batch_size=2)
+    assert "unearned" not in found(result)
+
+
+ANSWERS = ("12", "6 + 6 = 12", "1,234", "-2.5", "3%")
+
+
 def test_a_folder_whose_list_of_splits_is_broken(folder):
     for content in ("{", "[]"):
         (folder / "dataset_dict.json").write_text(content)

@@ -305,7 +305,14 @@ def test_a_dry_run_reads_a_configuration_alone(tmp_path, capsys):
         assert found["parameters"] == pytest.approx(3.75e9, rel=2e-3)
         assert found["rows"] is None and found["tokens"]["counted"] == 0
         assert found["reference"] == {"dpo": "stored", "reward_model": "none"}.get(method, "live")
-        assert len(found["left_out"]) == (2 if method == "ppo" else 0)
+        assert len(found["left_out"]) == (method == "ppo")
+        parts = found["memory_gib"]
+        own = ("weights", "16-bit copies", "gradients", "Adam's states", "activations")
+        critic = sum(parts[part] for part in own) if method == "ppo" else 0
+        assert parts["critic"] == pytest.approx(critic, abs=0.01)
+        in_pieces = any((each["gpus_with_fsdp"] or 0) > 1 for each in found["gpus"])
+        if method in ("dpo", "ppo"):  # a critic is not trained with FSDP
+            assert in_pieces == (method == "dpo")
     assert run("ppo", ["--model", str(tmp_path / "qwen"), "--dry-run"]) == 0
     assert "Not in the estimate: 4 updates of each batch" in capsys.readouterr().out
 

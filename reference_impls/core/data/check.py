@@ -70,6 +70,7 @@ PROBLEMS = STOPS | {
     "contradiction": "an earlier row prefers the same answers the other way round",
     "leak": "images and prompt are those of a row that is trained on",
     "leaked-image": "an image is that of a row that is trained on",
+    "unearned": "no reward tells the true answer from another one, so that nothing is learnt of it",
 }
 """Codes of what has to be mended, and what they mean."""
 NOTES = {
@@ -582,7 +583,14 @@ def check_data(
             batch,
         )  # fmt: skip
         if rewards:
-            Rows(opened(split)).read_through(rewards)  # a run refuses what they cannot take
+            rows = Rows(opened(split))
+            rows.read_through(rewards)  # a run refuses what they cannot take
+            if rows.unearned:
+                places = rows.unearned[:SHOWN]
+                unearned = Finding("unearned", count=len(rows.unearned), places=places).as_dict()
+                problems = [each for each in found["findings"] if each["severity"] == "problem"]
+                notes = found["findings"][len(problems) :]
+                found |= {"ok": False, "findings": [*problems, unearned, *notes]}
     except DataError as error:
         findings = Findings()
         findings.add("unreadable", str(error))
