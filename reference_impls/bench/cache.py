@@ -14,7 +14,7 @@ from reference_impls.core import provenance
 from reference_impls.core.cache import folder as folder
 from reference_impls.core.train.checkpoints import digest, read_json, write_json
 
-MEASURING = ("measure.py", "data", "worlds", *provenance.TRAINING)
+MEASURING = ("measure.py", *provenance.TRAINING)
 
 
 T = TypeVar("T", bound=dict[str, Any])

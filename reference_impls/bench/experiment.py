@@ -22,6 +22,7 @@ from reference_impls.core.method import (
     Row,
     SamplingStage,
     Script,
+    SelectStage,
     load_script,
 )
 from reference_impls.core.model.policy import Policy
@@ -34,6 +35,7 @@ from reference_impls.core.stages import (
     run_stages,
     stage_rows,
 )
+from reference_impls.core.train.common import check_batch
 from reference_impls.core.train.pairs import row_digest
 from reference_impls.core.worlds.protocol import Task, World
 
@@ -224,6 +226,20 @@ class Experiment:
     def method_run(self) -> Run:
         """The run of the method itself."""
         return self.run_of(self.script, self.cfg, self.output, self.rows)
+
+    def check_settings(self) -> None:
+        """Raises ValueError where the settings of a stage, of the method or of a baseline, do not
+        go together, or its batch cannot be divided as it would have to be."""
+        names = self.script.method.baselines if self.baselines else ()
+        for run in (self.method_run(), *(self.baseline_run(name, ()) for name in names)):
+            method = run.script.method
+            for stage in method.stages:
+                if isinstance(stage, SelectStage) or not stage.takes_place(run.cfg):
+                    continue
+                try:
+                    check_batch(stage, run.settings(stage))
+                except ValueError as error:
+                    raise ValueError(f"{method.record}, {stage.name}: {error}") from None
 
     def baseline(
         self, name: str, rows: Sequence[Row], held_out: measure.HeldOutPairs | None

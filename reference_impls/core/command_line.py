@@ -278,7 +278,6 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
         import torch
 
         torch.set_num_threads(1)
-    check_batch(method, preset, changes)
     check_episodes(method, options["dataset"])
     check_paths(options["model"], options["dataset"])
     lab_split = check_split(options)
@@ -304,27 +303,33 @@ def command(asked: tuple[str, list[str]], /, as_json: bool, **options: Any) -> i
             raise click.ClickException(f"--dataset: {error}") from None
         if rows is not None:
             check_enough(len(rows), method, preset, changes)
+    from reference_impls.bench.experiment import Experiment
+    from reference_impls.core import measure
+
+    data = unjudged if rows is None else rows
+    experiment = Experiment(
+        script=script, cfg=cfg, preset=preset, changes=changes, world=world, output=output,
+        base=options["model"] or "",  # the lab's is made when all else is in order
+        seed=options["seed"],
+        split=lab_split, resume=options["resume"], baselines=options["baselines"],
+        rows=rows, rows_digest=data.digest if data is not None else "",
+        real_model=options["model"] is not None, scenes=options["scenes"] or measure.SCENES,
+    )  # fmt: skip
+    try:
+        experiment.check_settings()
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     if options["dry_run"]:
         return dry(method, cfg, preset, changes, options["model"], rows, as_json)
     by_main(lambda: claim(output, options["resume"], options["overwrite"]))
 
-    from reference_impls.bench.experiment import Experiment
-    from reference_impls.core import measure
     from reference_impls.core.data.endpoint import NoReply
     from reference_impls.core.provenance import versions
     from reference_impls.core.stages import note
     from reference_impls.core.train.callbacks import Interrupted
     from reference_impls.core.train.checkpoints import OtherRun, SaveFailed, write_json, write_text
 
-    data = unjudged if rows is None else rows
-    experiment = Experiment(
-        script=script, cfg=cfg, preset=preset, changes=changes, world=world, output=output,
-        base=options["model"] or by_main(lambda: str(world.base(options["seed"]))),
-        seed=options["seed"],
-        split=lab_split, resume=options["resume"], baselines=options["baselines"],
-        rows=rows, rows_digest=data.digest if data is not None else "",
-        real_model=options["model"] is not None, scenes=options["scenes"] or measure.SCENES,
-    )  # fmt: skip
+    experiment.base = options["model"] or by_main(lambda: str(world.base(options["seed"])))
     asked_for = {
         "method": method.record,
         "preset": preset,
@@ -493,8 +498,9 @@ def check_sampling(method: Method, options: dict[str, Any]) -> None:
 
 
 def check_reference_cache(script: Script, cfg: Any, options: dict[str, Any]) -> None:
-    """Refuse --reference-cache where no stage would read it."""
-    if options["reference_cache"] is None:
+    """Refuse --reference-cache, or --stored-reference, where no stage would store one."""
+    cached = options["reference_cache"] is not None
+    if not cached and not options["stored_reference"]:
         return
     if options["stored_reference"] is False:
         raise click.UsageError("--reference-cache keeps a stored reference: not --live-reference")
@@ -505,8 +511,8 @@ def check_reference_cache(script: Script, cfg: Any, options: dict[str, Any]) -> 
     if all(reasons):
         reason = reasons[-1] if reasons else "does not train on pairs"
         raise click.UsageError(
-            f"--reference-cache: {script.method.record} has no reference that could be kept: "
-            f"it {reason}"
+            f"--{'reference-cache' if cached else 'stored-reference'}: {script.method.record} has "
+            f"no reference that could be kept: it {reason}"
         )
 
 
@@ -639,21 +645,6 @@ def said(line: str) -> None:
     """A line for the person at the terminal, once for all processes."""
     if main_process():
         click.echo(line, err=True)
-
-
-def check_batch(method: Method, preset: str, changes: dict[str, Any]) -> None:
-    """Refuse a batch that cannot be divided as it would have to be, before anything is made."""
-    from reference_impls.core.settings import changed
-    from reference_impls.core.train import common
-
-    for stage in method.adjusted:
-        if isinstance(stage, SelectStage):
-            continue
-        settings = changed(stage.lab if preset == "lab" else stage.paper, changes)
-        try:
-            common.check_batch(stage, settings)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
 
 
 def check_enough(count: int, method: Method, preset: str, changes: dict[str, Any]) -> None:

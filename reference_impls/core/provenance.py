@@ -14,7 +14,7 @@ from pathlib import Path
 from reference_impls.core.train.checkpoints import digest
 
 CORE = Path(__file__).resolve().parent
-TRAINING = ("scores.py", "objective", "model", "train")
+TRAINING = ("scores.py", "data", "objective", "model", "train", "worlds")
 """What a training depends on besides its script, its rows and where it starts."""
 CODE = ("core", "bench", "methods")
 """Folders of the lab whose files numbers depend on."""

@@ -306,10 +306,8 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
         return run.policy(str(folder / MODEL), settings)
     resume_from = by_main(lambda: begin(folder, identity, run.resume))
     note(f"{label}: training on {len(rows)} rows")
+    reference = base.model if stage.reference == "base" and start != run.base else None
     if isinstance(stage, PairStage):
-        reference = None
-        if stage.reference == "base" and start != run.base:
-            reference = base.model
         trained = train_pairs(
             model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
             resume_from=resume_from, reference_model=reference, label=label,
@@ -320,6 +318,7 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
         trained = train_groups(
             model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
             resume_from=resume_from, label=label, truth=truth_of(run, lab.task, rows),
+            reference_model=reference,
         )  # fmt: skip
     elif isinstance(stage, PpoStage):
         from reference_impls.core.train.ppo import train_ppo
@@ -327,6 +326,7 @@ def _run_stage(run: Run, stage: Stage, where: str, round_: int, start: str) -> P
         trained = train_ppo(
             model, processor, rows, stage=stage, cfg=run.cfg, settings=settings, output=folder,
             lab=lab, resume_from=resume_from, label=label, truth=truth_of(run, lab.task, rows),
+            reference_model=reference,
         )  # fmt: skip
     elif isinstance(stage, HeadStage):
         from reference_impls.core.train.head import train_head

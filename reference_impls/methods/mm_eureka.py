@@ -143,7 +143,8 @@ def reward_accuracy_or_unread(completions: Sequence[str], answers: Sequence[str]
 
 
 def parted(text: str) -> tuple[str, str] | None:
-    """What stands before and after a thought and an answer in tags, each once and not empty."""
+    """What stands before and after a thought and an answer in tags, each once with something in
+    it, if only blanks."""
     if any(text.count(tag) != 1 for tag in TAGS):
         return None
     before, rest = text.split(TAGS[0])

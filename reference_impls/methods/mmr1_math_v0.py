@@ -72,8 +72,9 @@ class Config(BaseConfig):
     balance_term: bool = True  # README.md: uniform over difficulty and kind
     learn_by: LearnBy = "rewards"  # README.md, Ablation Studies: SFT on answers; own are ours
     variant: Variant = "paper"
-    not_negative = "beta", "epsilon", "tries"
+    not_negative = "beta", "epsilon"
     up_to_one = ("kept",)
+    least = (("tries", 1),)
 
 
 def operation(subject: str) -> str:

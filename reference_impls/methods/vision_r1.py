@@ -32,8 +32,8 @@ Simplifications
    answer there, and a system prompt.
 5. With `--dataset` the cold start needs a column `chosen` in its rows; where there is none, begin
    at a model that had it, with `--set cold_term=no`.
-6. Every row solves the charts that are not new, in thoughts of one length: "equivalent" says that
-   of the lab.
+6. Every row solves nearly all charts that are not new, in thoughts of one length: "equivalent"
+   says that of the lab.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from reference_impls.core.command_line import main
 from reference_impls.core.data.readers.cells import as_final_answer, as_text
 from reference_impls.core.data.readers.messages import messages_of, prompt
 from reference_impls.core.data.rows import said
-from reference_impls.core.data.rules import inside, one_thought_one_answer, same_answer
+from reference_impls.core.data.rules import answer_after_thought, same_answer
 from reference_impls.core.lab import Lab
 from reference_impls.core.method import Expectation, GroupStage, Method, PairStage, Row, Variant
 from reference_impls.core.objective import groups
@@ -133,9 +133,8 @@ def reward_format_result(completions: Sequence[str], answers: Sequence[str]) -> 
     """
 
     def right(text: str, answer: str) -> bool:
-        formed = one_thought_one_answer(text)
-        given = inside("answer", text) or ""
-        return formed and same_answer(given.removeprefix("Final Answer:"), answer)
+        given = answer_after_thought(text) or ""
+        return same_answer(given.removeprefix("Final Answer:"), answer)
 
     return [float(right(*pair)) for pair in zip(completions, answers, strict=True)]
 

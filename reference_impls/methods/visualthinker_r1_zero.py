@@ -119,8 +119,14 @@ def questions(lab: Lab, cfg: Config) -> list[Row]:
 def read_record(record: Row) -> Row:
     """A prompt from the script's layout: `messages` of a user and an assistant, `images`."""
     turns = messages_of(record["messages"], "messages")
-    if turns[-1]["role"] != "assistant":
+    roles = [turn["role"] for turn in turns]
+    if roles[-1] != "assistant":
         raise CellError("messages", "the last turn is not the assistant's: that is the true answer")
+    if roles != ["user", "assistant"]:
+        raise CellError(
+            "messages",
+            f"one question and its answer are wanted, not {len(roles)} turns ({', '.join(roles)})",
+        )
     question = as_text(turns[0]["content"], "messages").replace("<image>", "").strip()
     asked = messages_of(INSTRUCTION.format(question=question), "messages")
     return {

@@ -135,9 +135,10 @@ def overlaps(completions: Sequence[str], answers: Sequence[str], pixel: float) -
 
     def overlap(text: str, answer: str) -> float:
         true, found = boxes.one_box(answer), BOX.search(rules.inside("answer", text) or "")
-        if found is None or max(len(n.lstrip("0")) for n in found.groups()) > 18:  # digits
+        corners = [n.lstrip("0") or "0" for n in found.groups()] if found else []
+        if not corners or max(map(len, corners)) > 18:  # digits
             return 0.0
-        return boxes.iou([int(n) for n in found.groups()], true, pixel)
+        return boxes.iou([int(n) for n in corners], true, pixel)
 
     return [overlap(*pair) for pair in zip(completions, answers, strict=True)]
 

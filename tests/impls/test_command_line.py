@@ -125,6 +125,13 @@ def test_a_reinforcement_run_has_its_parent_in_place_of_dpo(tmp_path, capsys):
         ("best-of-n", ["--batch-size", "4", "--per-device-batch-size", "3"], "do not divide"),
         ("ppo", ["--batch-size", "1"], "cannot be cut into 2 minibatches"),
         ("ppo", ["--batch-size", "1", "--model", ".", "--dry-run"], "into 2 minibatches"),
+        ("ppo", ["--per-device-batch-size", "16"], "grpo, train: a batch of 8 is 8 per process"),
+        ("vision-r1", ["--per-device-batch-size", "8"], "suppressed: a batch of 4 is 4"),
+        ("fact-rlhf", ["--batch-size", "48", "--per-device-batch-size", "24"], "reward: a batch"),
+        ("ppo", ["--dtype", "float16"], "ppo, train: --dtype float16"),
+        ("grpo", ["--lora-alpha", "4"], "grpo, train: --lora-alpha"),
+        ("ppo", ["--stored-reference"], "--stored-reference: ppo has no reference"),
+        ("mmr1-math-v0", ["--set", "tries=0"], "tries is 0; it must be 1 or more"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_two(

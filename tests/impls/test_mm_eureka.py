@@ -154,6 +154,7 @@ def test_numbers_are_exact_and_plain():
 
 NOT_PLAIN = (
     "3,000", "1/3", "3%", "x^3", "<3", "3\\pi", "\\sqrt{3}", "3:45", "3.0.0", "--3", "- 3", "3+4i",
+    "1 / 3", "3 / 1", "3 %", "x ^ 3", "\\sqrt { 3 }", "\\sqrt{ 3 }", "3²", "3½", "3e8", "3=",
 )  # fmt: skip
 
 
@@ -168,6 +169,16 @@ def test_a_value_that_is_not_plain_is_not_taken_for_one_of_its_digits(text):
         assert reward([plain], [text]) == [0.0]
     assert r1_v.reward_accuracy([inside], ["3"]) == [0.0]
     assert r1_v.reward_accuracy([text], ["3"]) == [0.0]
+
+
+def test_what_stands_behind_an_equals_sign_is_the_value_and_not_the_only_one():
+    assert last_number("2+1=3") == 3 and only_number("2+1=3") is None
+    assert last_number("the box is \\boxed{ 3 }") == 3 == last_number("\\boxed { 3 }")
+    assert last_number("3 + 1 = 4") == 4
+
+
+def test_nothing_is_not_the_same_as_a_dollar_sign():
+    assert reward_final_answer(["<answer></answer>", ""], ["$", ""]) == [0.0, 0.0]
 
 
 def test_a_long_text_is_searched_for_numbers_at_once():
@@ -209,7 +220,8 @@ def test_whitened_advantages_have_no_mean_and_no_signal_stays_none():
     # Another scale of the reward is the same; what stands on padding does not count.
     assert torch.allclose(whitened_tokens(raw * 7, mask), white)
     assert torch.allclose(whitened_tokens(raw + 5 * (1 - mask), mask), white)
-    assert not whitened_tokens(torch.zeros(12, 7), mask).any()
+    for same in (0.0, -777.77, 100.7, 2.7):
+        assert not whitened_tokens(torch.full((64, 48), same), torch.ones(64, 48)).any()
     assert not whitened_tokens(raw, torch.zeros(12, 7)).any()
 
 

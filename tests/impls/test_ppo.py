@@ -357,6 +357,10 @@ def test_the_weight_of_the_kl_follows_its_target():
     assert control.after(0.2, 0.0, 50) == pytest.approx(0.2 * (1 - 0.2 * 0.5))
     assert control.after(0.2, 6.6, 50) == pytest.approx(0.2 * (1 + 0.1 * 0.5))
     assert ppo.KlControl(0.2).after(0.2, 100.0, 50) == 0.2
+    assert control.after(0.2, 0.0, 60_000) == 0  # never a reward for being far away
+    for wrong in ({"target": 0.0}, {"target": 6.0, "horizon": 0}):
+        with pytest.raises(ValueError, match="above 0"):
+            ppo.KlControl(0.2, **wrong)
 
 
 def test_explained_variance():

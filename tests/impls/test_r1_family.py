@@ -34,13 +34,14 @@ from reference_impls.core.method import (
 )
 from reference_impls.core.model import base
 from reference_impls.core.model.load import load
-from reference_impls.core.objective.groups import GrpoConfig, grpo, minus_kl_to_go
+from reference_impls.core.objective.groups import grpo, minus_kl_to_go
 from reference_impls.core.stages import Run, rows_of_last, run_stages, stage_rows
 from reference_impls.core.supervision import ROWS, answers_alone, own_right_answers
 from reference_impls.core.worlds.problems import text as problems
 from reference_impls.core.worlds.protocol import world as world_named
 from reference_impls.methods import easyr1, lmm_r1, mmr1_math_v0, vision_r1
 from reference_impls.methods import visualthinker_r1_zero as visualthinker
+from reference_impls.methods.grpo import Config as GrpoConfig
 
 VECTORS = Path(easyr1.__file__).parent.parent / "conformance"
 FAMILY = ("easyr1", "lmm_r1", "mmr1_math_v0", "vision_r1", "visualthinker_r1_zero")
@@ -607,6 +608,10 @@ def test_a_conversation_that_ends_with_a_question_has_no_true_answer():
     assert whole["answer"] == "3"
     for turns in ([asked], [asked, said, asked]):
         with pytest.raises(CellError, match="the last turn is not the assistant's"):
+            visualthinker.read_record({"messages": turns, "images": [image]})
+    system = {"role": "system", "content": "You are helpful."}
+    for turns in ([system, asked, said], [asked, said, asked, said], [said]):
+        with pytest.raises(CellError, match="one question and its answer are wanted"):
             visualthinker.read_record({"messages": turns, "images": [image]})
 
 

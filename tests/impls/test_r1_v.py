@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from reference_impls.core.data.readers.cells import CellError
-from reference_impls.core.objective.groups import GrpoConfig, group_advantages, grpo
+from reference_impls.core.objective.groups import group_advantages, grpo
 from reference_impls.core.worlds import protocol
 from reference_impls.methods import r1_v
+from reference_impls.methods.grpo import Config as GrpoConfig
 
 # transformers 5.24 renamed these; TRL 1.16 still reads and sets the old names.
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*deprecated:FutureWarning")

@@ -2,8 +2,9 @@
 
 A number is a word of its own: `3`, `-2.5`, with a full stop, quotes, brackets or dollar signs
 around it, or behind `=` or `:`. A word that has another sign beside its digits (`1/3`, `3,000`,
-`3%`, `x^3`, `\\sqrt{3}`) stands for a value that is not read, and is not taken for one of its
-digits; letters and digits alone (`b3`, `2nd`) are a name.
+`3%`, `x^3`, `5²`, `3e8`, `\\sqrt{3}`) stands for a value that is not read, and is not taken for
+one of its digits, also where blanks stand between (`1 / 3`, `3 %`); other letters and digits of
+ASCII alone (`b3`, `2nd`) are a name.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
@@ -20,6 +22,7 @@ _TAG = re.compile(r"</?\w+>")
 _SIGNS = {"-", "\N{MINUS SIGN}", "\N{EN DASH}"}
 _AROUND = "$()[]\"'*`"
 _BEHIND = ".,;:!?" + _AROUND
+_POWER_OF_TEN = re.compile("[0-9]+[eE][0-9]+")
 
 _BRACE = re.compile("[{}]")
 _BETWEEN = re.compile(r"</think>\s*<answer>")
@@ -29,11 +32,7 @@ def values(text: str) -> Iterator[Fraction | None]:
     """What the numbers of a text are worth, the last one first; None for one that is not plain."""
     words = _TAG.sub(" <> ", text).split()  # nothing is taken from what stands before a tag
     for place in range(len(words) - 1, -1, -1):
-        word = words[place].rstrip(_BEHIND).lstrip(_AROUND)
-        name, mark, rest = word.rpartition("=")
-        name, mark, rest = (name, mark, rest) if mark else word.rpartition(":")
-        if mark and not _has_digit(name):
-            word = rest.lstrip(_AROUND)
+        word, computed = _said(words[place].rstrip(_BEHIND).lstrip(_AROUND))
         if word.startswith("\\boxed{") and word.endswith("}"):
             word = word[len("\\boxed{") : -1].strip(_AROUND)
         if not _has_digit(word):
@@ -44,13 +43,35 @@ def values(text: str) -> Iterator[Fraction | None]:
         if word[0] in _SIGNS:
             word = "-" + word[1:]
         if _NUMBER.fullmatch(word):
+            unclear = unclear or _in_an_expression(words, place)
             yield None if unclear else Fraction(word)
-        elif not word.isalnum():
+        elif not (word.isascii() and word.isalnum()) or _POWER_OF_TEN.fullmatch(word):
             yield None
+        if computed:
+            yield None  # of `2+1=3` what stands before is another value
+
+
+def _said(word: str) -> tuple[str, bool]:
+    """What a word says behind `=` or `:`, and whether another value stands before."""
+    name, _, rest = word.rpartition("=")
+    if name and _has_digit(rest):
+        return rest.lstrip(_AROUND), _has_digit(name)
+    name, _, rest = word.rpartition(":")
+    if name and not _has_digit(name):  # 3:30 and 1:2 are values of their own
+        return rest.lstrip(_AROUND), False
+    return word, False
+
+
+def _in_an_expression(words: Sequence[str], place: int) -> bool:
+    """Whether a sign that is set apart makes a number part of another value: 1 / 3, 3 %."""
+    before, after = words[max(0, place - 2) : place], words[place + 1 : place + 2]
+    if before and (before[-1] in {"/", "^"} or before[-1].endswith("{")):
+        return not "".join(before).endswith("\\boxed{")  # the box holds the value itself
+    return bool(after) and after[0].rstrip(_BEHIND) in {"/", "^", "%"}
 
 
 def _has_digit(word: str) -> bool:
-    return any(map(str.isdigit, word))
+    return any(sign.isdigit() or unicodedata.category(sign) == "No" for sign in word)
 
 
 def only_number(text: str) -> Fraction | None:
@@ -103,20 +124,15 @@ def thought_then_answer(text: str) -> bool:
     return between is not None and between.end() <= len(text) - len("</answer>")
 
 
-def one_thought_one_answer(text: str) -> bool:
-    """The same, blanks around left out, with none of the four tags twice."""
-    tags = ("<think>", "</think>", "<answer>", "</answer>")
-    return all(text.count(tag) == 1 for tag in tags) and thought_then_answer(text.strip())
-
-
 def same_answer(given: str, true: str) -> bool:
     """Whether two final answers are the same text, or the same plain number and nothing beside it.
 
-    Blanks and dollar signs around them do not count: 2 and $2.0$ are the same.
+    Blanks and dollar signs around them do not count: 2 and $2.0$ are the same. Nothing at all is
+    the same as no answer.
     """
     one, other = (text.strip(" \t\r\n$") for text in (given, true))
     if one == other:
-        return True
+        return bool(one)
     wholes = [_NUMBER.fullmatch(text) for text in (one, other)]
     return all(wholes) and only_number(one) == only_number(other)
 

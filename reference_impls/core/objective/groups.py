@@ -5,22 +5,10 @@ Pure functions; all of a step's answers are rows, (prompts x group, T), row-majo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
-
-from reference_impls.core.method import Variant
-
-
-@dataclass(frozen=True)
-class GrpoConfig:
-    """GRPO of DeepSeekMath (arXiv:2402.03300)."""
-
-    variant: Variant = "paper"
-    beta: float = 0.04  # section 4.2
-    epsilon: float = 0.2  # the paper names no value; this is PPO's and TRL's
 
 
 class HasClip(Protocol):
@@ -208,8 +196,10 @@ def whitened_tokens(advantages: Tensor, mask: Tensor, least_variance: float = 1e
     advantages give 0.
     """
     count = mask.sum().clamp(min=1)
-    mean = kept(advantages, mask).sum() / count
-    centred = kept(advantages - mean, mask)
+    counted = mask.bool()
+    highest = advantages.masked_fill(~counted, -torch.inf).amax() if counted.any() else 0.0
+    below = kept(advantages - highest, mask)  # exactly 0 where all are equal, as a mean need not be
+    centred = kept(below - below.sum() / count, mask)
     variance = (centred**2).sum() / count
     return centred * variance.clamp(min=least_variance).rsqrt()
 

@@ -117,9 +117,14 @@ class KlControl:
     target: float | None = None
     horizon: int = 10_000
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a target or a horizon that is not above 0."""
+        if (self.target is not None and self.target <= 0) or self.horizon <= 0:
+            raise ValueError("the target of a KL and its horizon are above 0")
+
     def after(self, coefficient: float, kl: float, answers: int) -> float:
         """The next weight, when so many answers were `kl` nats from the reference on average."""
         if self.target is None:
             return coefficient
         error = min(max(kl / self.target - 1, -0.2), 0.2)
-        return coefficient * (1 + error * answers / self.horizon)
+        return coefficient * max(0.0, 1 + error * answers / self.horizon)

@@ -33,22 +33,17 @@ from reference_impls.core.train.sampling import VIEW, SamplingTrainer, Truth
 class Rollout:
     """What was sampled for a batch of prompts of this process, cut into passes.
 
-    rewards: name -> (prompts, group). advantages: (prompts, group). Passes hold the rows of whole
-    groups, of the prompts from one of `cuts` to the next; old_logps and ref_logps are (rows, T) of
-    each pass.
+    advantages: (prompts, group). kept: (prompts,). Passes hold the rows of whole groups, of the
+    prompts from one of `cuts` to the next; old_logps and ref_logps are (rows, T) of each pass.
     """
 
     passes: list[forward.ViewBatch]
     cuts: list[int]
-    texts: list[list[str]]
     old_logps: list[Tensor]
     ref_logps: list[Tensor] | None
     weights: list[Tensor] | None
-    rewards: dict[str, Tensor]
     advantages: Tensor
     kept: Tensor
-    seconds: float
-    tokens: int
 
 
 class GroupTrainer(SamplingTrainer):
@@ -118,15 +113,11 @@ class GroupTrainer(SamplingTrainer):
         return Rollout(
             passes,
             cuts,
-            [answers[start * group : stop * group] for start, stop in pairwise(cuts)],
             old,
             reference,
             weights,
-            rewards,
             advantages[first : first + len(rows)],
             kept[first : first + len(rows)],
-            sampled,
-            int(sum(each.masks[VIEW.name].sum().item() for each in passes)),
         )
 
     def _combined(

@@ -12,6 +12,8 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 240, 48, 120, 12, 26
 """Size of a chart and of its margins; lines are named in the right one."""
 EVERY = 10
 """The table has every tenth step."""
+ESTIMATES = {"kl": " (of each row as its own objective estimates it, which may differ)"}
+"""What has to be said beside a metric."""
 
 
 def chart(data: Json) -> str:
@@ -45,9 +47,8 @@ def chart(data: Json) -> str:
     picture = charts.figure(
         "curves", charts.svg((0, 0, WIDTH, HEIGHT), label, inner), f"Chart: {label}"
     )
-    return (
-        f"<div><p>{code(data['metric'])}, mean over the seeds:</p>{picture}{_numbers(data)}</div>"
-    )
+    says = code(data["metric"]) + ESTIMATES.get(data["metric"], "")
+    return f"<div><p>{says}, mean over the seeds:</p>{picture}{_numbers(data)}</div>"
 
 
 PROXY, TRUE = "reward", "true_score"
