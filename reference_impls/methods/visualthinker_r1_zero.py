@@ -55,8 +55,8 @@ import torch
 from torch import Tensor
 
 from reference_impls.core.command_line import main
-from reference_impls.core.data.readers.cells import CellError, as_final_answer, as_text
-from reference_impls.core.data.readers.messages import messages_of, prompt
+from reference_impls.core.data.readers.cells import as_final_answer, as_text
+from reference_impls.core.data.readers.messages import messages_of, one_exchange, prompt
 from reference_impls.core.data.rules import final_answer_on_a_line, thought_then_answer
 from reference_impls.core.data.rules import reward_final_answer as reward_accuracy
 from reference_impls.core.data.rules import reward_thought_then_answer as reward_format
@@ -118,21 +118,13 @@ def questions(lab: Lab, cfg: Config) -> list[Row]:
 
 def read_record(record: Row) -> Row:
     """A prompt from the script's layout: `messages` of a user and an assistant, `images`."""
-    turns = messages_of(record["messages"], "messages")
-    roles = [turn["role"] for turn in turns]
-    if roles[-1] != "assistant":
-        raise CellError("messages", "the last turn is not the assistant's: that is the true answer")
-    if roles != ["user", "assistant"]:
-        raise CellError(
-            "messages",
-            f"one question and its answer are wanted, not {len(roles)} turns ({', '.join(roles)})",
-        )
-    question = as_text(turns[0]["content"], "messages").replace("<image>", "").strip()
+    said, true = one_exchange(record["messages"], "messages")
+    question = as_text(said["content"], "messages").replace("<image>", "").strip()
     asked = messages_of(INSTRUCTION.format(question=question), "messages")
     return {
         "prompt": prompt(asked, "messages", len(record["images"])),
         "images": record["images"],
-        "answer": as_final_answer(turns[-1]["content"], "messages"),
+        "answer": as_final_answer(true["content"], "messages"),
     }
 
 

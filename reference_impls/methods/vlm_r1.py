@@ -134,11 +134,9 @@ def overlaps(completions: Sequence[str], answers: Sequence[str], pixel: float) -
     0 where there is none. Raises ValueError where the truth is not a box."""
 
     def overlap(text: str, answer: str) -> float:
-        true, found = boxes.one_box(answer), BOX.search(rules.inside("answer", text) or "")
-        corners = [n.lstrip("0") or "0" for n in found.groups()] if found else []
-        if not corners or max(map(len, corners)) > 18:  # digits
-            return 0.0
-        return boxes.iou([int(n) for n in corners], true, pixel)
+        found = boxes.whole_numbers(BOX.search(rules.inside("answer", text) or ""))
+        true = boxes.one_box(answer)
+        return 0.0 if found is None else boxes.iou(found, true, pixel)
 
     return [overlap(*pair) for pair in zip(completions, answers, strict=True)]
 

@@ -6,6 +6,7 @@ A box is (x1, y1, x2, y2), x to the right and y down, in any unit.
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -159,3 +160,12 @@ def mean_average_precision(
             reached = min(threshold, 1 - 1e-10)
             values.append(_average_precision(_found(overlaps, reached), len(there)))
     return sum(values) / len(values) if values else 0.0
+
+
+def whole_numbers(found: re.Match[str] | None) -> list[int] | None:
+    """What the groups of a match say; None without a match, or with a number of over 18 digits,
+    zeros before it aside: Python itself refuses to read thousands of them."""
+    digits = [group.lstrip("0") or "0" for group in found.groups()] if found else []
+    if not digits or max(map(len, digits)) > 18:
+        return None
+    return [int(each) for each in digits]

@@ -213,6 +213,19 @@ def common_turns(chosen: Any, rejected: Any) -> list[Any]:
     return same
 
 
+def one_exchange(value: Any, column: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The turns of a user's question and of the assistant's true answer. Raises CellError where
+    there are others: an earlier question would be asked with the answer to a later one."""
+    turns = messages_of(value, column)
+    roles = [turn["role"] for turn in turns]
+    if roles != ["user", "assistant"]:
+        raise CellError(
+            column,
+            f"a user's question and the assistant's true answer are wanted, not {', '.join(roles)}",
+        )
+    return turns[0], turns[1]
+
+
 def question_and_solution(value: Any, column: str) -> tuple[str, str]:
     """The two turns of a question with its true answer, `{from: human, value}` and `{from: gpt,
     value}`: the question's text, and the answer as text (a list as JSON). Raises CellError."""
@@ -221,4 +234,8 @@ def question_and_solution(value: Any, column: str) -> tuple[str, str]:
     given = value[1].get("value", value[1].get("content"))
     solution = as_final_answer(json.dumps(given) if isinstance(given, list) else given, column)
     (asked,) = messages_of(value[:1], column)
+    if asked["role"] != "user":
+        raise CellError(column, f"the question comes first, and not the {asked['role']}")
+            column, f"the first turn is the {asked['role']}'s; write the question first"
+        )
     return as_text(asked["content"], column).strip(), solution.strip()
