@@ -236,6 +236,4 @@ def question_and_solution(value: Any, column: str) -> tuple[str, str]:
     (asked,) = messages_of(value[:1], column)
     if asked["role"] != "user":
         raise CellError(column, f"the question comes first, and not the {asked['role']}")
-            column, f"the first turn is the {asked['role']}'s; write the question first"
-        )
     return as_text(asked["content"], column).strip(), solution.strip()
