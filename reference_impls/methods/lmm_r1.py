@@ -40,6 +40,8 @@ Simplifications
    every word stands apart, so that blanks beside a tag do not count.
 4. With `--dataset` both stages train on it: give each its own (`--set pictures_term=no`, then the
    model of that run with `--set text_term=no`).
+5. The lab's base mostly leaves out its thought, and worked answers are the right ones: whatever is
+   rewarded makes answers longer, and whether pictures alone shorten them cannot be seen.
 """
 
 from __future__ import annotations
@@ -186,7 +188,7 @@ PICTURES = PpoStage(
     name="pictures", data=questions, rewards=rewards, combine=weighted, gae=gae, loss=loss,
     kl=lambda cfg: ppo.KlControl(cfg.beta), critic="separate", read=read_record,
     when=lambda cfg: cfg.variant == "paper" and cfg.pictures_term,
-    lab=lab(5e-4, steps=40, batch_size=64, pairs=320), paper=PAPER,
+    lab=lab(1e-4, steps=40, batch_size=64, pairs=320), paper=PAPER,
 )  # fmt: skip
 WORDS = "text-arithmetic"
 
@@ -201,6 +203,7 @@ METHOD = Method(
         IN_GROUPS,
         replace(
             PICTURES, name="text", task=WORDS, paper=PAPER_TEXT,
+            lab=replace(PICTURES.lab, learning_rate=5e-4),
             when=lambda cfg: cfg.variant == "paper" and cfg.text_term,
         ),
         PICTURES,
@@ -227,7 +230,6 @@ METHOD = Method(
         Expectation(
             id="pictures-alone-shorten", text="Pictures alone make answers shorter.",
             metric="length", direction="lower", of="pictures alone", against="base",
-            claim="pictures-alone-shorten-answers",
         ),
     ),
 )  # fmt: skip
