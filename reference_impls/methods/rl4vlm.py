@@ -213,7 +213,7 @@ METHOD = Method(
             data=beginnings, environments=games, gae=gae, normalise=normalised, loss=loss,
             weights=thoughts, reference="none",
             epochs=4, minibatches=4,  # section C.3: batches of 128 of 512 steps
-            lab=lab(1e-4, steps=160, batch_size=32, pairs=320, max_new_tokens=48), paper=PAPER,
+            lab=lab(3e-4, steps=160, batch_size=32, pairs=320, max_new_tokens=48), paper=PAPER,
         ),
     ),
     world="agent",
