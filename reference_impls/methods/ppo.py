@@ -119,7 +119,7 @@ METHOD = Method(
             data=questions, rewards={"number": reward_number}, gae=gae, normalise=normalised,
             loss=loss, kl=lambda cfg: ppo.KlControl(cfg.beta), critic="separate",
             epochs=2, minibatches=2,
-            lab=lab(5e-4, steps=160, batch_size=64, pairs=320), paper=PAPER,
+            lab=lab(3e-4, steps=160, batch_size=64, pairs=320), paper=PAPER,
         ),
     ),
     world="problems",
