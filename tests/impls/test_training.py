@@ -578,3 +578,16 @@ def test_two_processes_take_the_step_of_one(kind, per_pass, tiny_base, rows, pro
     for ours, theirs in zip(one, two, strict=True):
         for name in ("loss", "chosen_reward", *(("shift",) if kind == "coupled" else ())):
             assert ours[name] == pytest.approx(theirs[name], abs=1e-5), name
+
+
+def test_an_adapter_begins_as_the_seed_says_whatever_was_drawn_before(tiny_base):
+    """With one process and with two it began elsewhere, and every seed's was the same."""
+    from reference_impls.core.train import common
+
+    def begun(seed):
+        torch.rand(seed + 3)  # as sampling does, more or less of it in each process
+        settings = dataclasses.replace(SETTINGS, lora_rank=2, seed=seed)
+        made = common.make_trainable(load(tiny_base)[0], settings)
+        return torch.cat([w.flatten() for n, w in made.named_parameters() if "lora_A" in n])
+
+    assert torch.equal(begun(1), begun(1)) and not torch.equal(begun(1), begun(2))

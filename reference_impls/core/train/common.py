@@ -347,7 +347,10 @@ def make_trainable(model: PreTrainedModel, settings: TrainSettings) -> nn.Module
     adapter = LoraConfig(
         r=settings.lora_rank, lora_alpha=settings.adapter_alpha, target_modules=targets
     )
-    return get_peft_model(model, adapter)
+    # It begins as the seed says, whatever was drawn before and in however many processes.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return get_peft_model(model, adapter)
 
 
 def _without_dropout(model: nn.Module) -> None:
