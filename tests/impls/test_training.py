@@ -581,7 +581,7 @@ def test_two_processes_take_the_step_of_one(kind, per_pass, tiny_base, rows, pro
 
 
 def test_an_adapter_begins_as_the_seed_says_whatever_was_drawn_before(tiny_base):
-    """With one process and with two it began elsewhere, and every seed's was the same."""
+    """With one process and with two it began elsewhere, and no seed decided where."""
     from reference_impls.core.train import common
 
     def begun(seed):
