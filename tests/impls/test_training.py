@@ -14,6 +14,7 @@ import pytest
 import torch
 from transformers import TrainerControl, TrainerState
 
+from reference_impls.core import provenance
 from reference_impls.core.data.images import blank
 from reference_impls.core.data.rows import pair_row, prompt_row, said
 from reference_impls.core.method import View
@@ -591,3 +592,19 @@ def test_an_adapter_begins_as_the_seed_says_whatever_was_drawn_before(tiny_base)
         return torch.cat([w.flatten() for n, w in made.named_parameters() if "lora_A" in n])
 
     assert torch.equal(begun(1), begun(1)) and not torch.equal(begun(1), begun(2))
+
+
+@pytest.mark.parametrize("changed", ["data/rules.py", "worlds/agent.py", "train/ppo.py"])
+def test_a_training_is_named_after_its_rewards_and_worlds_too(changed, tmp_path, monkeypatch):
+    """A run that was resumed after a reward had changed went on as if it had not."""
+    for name in ("script.py", "scores.py", "data/rules.py", "worlds/agent.py", "train/ppo.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("value = 1\n")
+    for name in ("objective", "model"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(provenance, "CORE", tmp_path)
+    before = provenance.training_digest(tmp_path / "script.py")
+    (tmp_path / changed).write_text("value = 1  # one\n")
+    assert provenance.training_digest(tmp_path / "script.py") == before
+    (tmp_path / changed).write_text("value = 1 + 1\n")
+    assert provenance.training_digest(tmp_path / "script.py") != before
